@@ -1,0 +1,115 @@
+"""The kernel of a projection: convolution, dense or identity, with its weights held once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+
+@dataclass(frozen=True, eq=False)
+class ComposedWeight:
+    """A weight that is a sum of products ``matrix [Cout, Cmid] @ base [Cmid, Cin, kh, kw]``, kept as parts.
+
+    What following a residual stream through its 1x1 shortcuts gives; worked out only when it is used.
+    """
+
+    parts: tuple[tuple[np.ndarray, np.ndarray], ...]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """[Cout, Cin, kh, kw]."""
+        matrix, base = self.parts[0]
+        return (matrix.shape[0], *base.shape[1:])
+
+    def array(self) -> np.ndarray:
+        """The weight as an array [Cout, Cin, kh, kw]."""
+        return np.asarray(sum(np.tensordot(matrix, base, axes=1) for matrix, base in self.parts))
+
+
+@dataclass(frozen=True, eq=False)
+class Kernel:
+    """Nearest up-sampling by ``upsample``, then a 2-D convolution (weights [Cout, Cin / groups, kh, kw]).
+
+    Dense layers are 1x1 convolutions on 1x1 maps. ``weight`` None is the identity on ``channels``
+    channels. ``padding`` is zeros on every side.
+    """
+
+    channels: int
+    weight: np.ndarray | ComposedWeight | None = None
+    stride: tuple[int, int] = (1, 1)
+    padding: tuple[int, int] = (0, 0)
+    dilation: tuple[int, int] = (1, 1)
+    groups: int = 1
+    upsample: int = 1
+
+    @property
+    def is_identity(self) -> bool:
+        """True when values pass unchanged (up to up-sampling)."""
+        return self.weight is None
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Kernel height and width."""
+        return (1, 1) if self.weight is None else (self.weight.shape[2], self.weight.shape[3])
+
+    @property
+    def c_out(self) -> int:
+        """Target channels."""
+        return self.channels if self.weight is None else self.weight.shape[0]
+
+    @property
+    def c_in(self) -> int:
+        """Source channels."""
+        return self.channels if self.weight is None else self.weight.shape[1] * self.groups
+
+    @property
+    def c_in_per_group(self) -> int:
+        """Source channels that one target channel sees."""
+        return 1 if self.weight is None else self.weight.shape[1]
+
+    @cached_property
+    def array(self) -> np.ndarray:
+        """Weights as one array [Cout, Cin / groups, kh, kw]; for the identity, ones on a depthwise 1x1."""
+        if self.weight is None:
+            return np.ones((self.channels, 1, 1, 1))
+        return self.weight.array() if isinstance(self.weight, ComposedWeight) else self.weight
+
+    @property
+    def geometry(self) -> tuple[object, ...]:
+        """What decides which source positions reach which target positions; equal means interchangeable."""
+        return (self.size, self.stride, self.padding, self.dilation, self.upsample)
+
+    def out_size(self, height: int, width: int) -> tuple[int, int]:
+        """Height and width of the target map for a source map."""
+        sizes = []
+        for n, k, s, p, d in zip(
+            (height, width), self.size, self.stride, self.padding, self.dilation, strict=True
+        ):
+            sizes.append((n * self.upsample + 2 * p - d * (k - 1) - 1) // s + 1)
+        return sizes[0], sizes[1]
+
+    def reach(self, axis: int, source: int, target: int) -> np.ndarray:
+        """Taps from each source index to each target index along one axis (0 height, 1 width).
+
+        Returns int64 [target, source]: how many kernel taps join the two; 0 where none does, more than 1
+        where nearest up-sampling lets one source element under several taps. Padding joins nothing.
+        """
+        taps = np.zeros((target, source), dtype=np.int64)
+        out = np.arange(target)
+        for k in range(self.size[axis]):
+            at = out * self.stride[axis] + k * self.dilation[axis] - self.padding[axis]
+            inside = (at >= 0) & (at < source * self.upsample)
+            np.add.at(taps, (out[inside], at[inside] // self.upsample), 1)
+        return taps
+
+    def taps(self, source: tuple[int, int], target: tuple[int, int]) -> int:
+        """Weight uses of one dense evaluation, taps on padding left out."""
+        rows = self.reach(0, source[0], target[0]).sum()
+        columns = self.reach(1, source[1], target[1]).sum()
+        return int(rows * columns) * self.c_out * self.c_in_per_group
+
+    def dense_operations(self, target: tuple[int, int]) -> int:
+        """Weight uses of one dense evaluation as papers count them: taps on padding included."""
+        return target[0] * target[1] * self.c_out * self.c_in_per_group * self.size[0] * self.size[1]

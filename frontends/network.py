@@ -1,0 +1,225 @@
+"""The Network: what a denoiser is once it is traced and lowered. Frozen values, numpy only, no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from nsim.frontends.kernel import Kernel
+
+if TYPE_CHECKING:
+    import networkx as nx
+
+PopulationKind = Literal["source", "neuron", "analog"]
+
+
+@dataclass(frozen=True)
+class NeuronModel:
+    r"""One neuron per element, discrete time, state V(0) = v_reset (0 for soft reset).
+
+    IF (``tau is None``):      :math:`U = V + X`
+    LIF, ``decay_input``:      :math:`U = V + (X - (V - r)) / \tau`
+    LIF, no ``decay_input``:   :math:`U = V - (V - r) / \tau + X`
+
+    with the resting value r = v_reset (0 for soft reset); then :math:`S = [U \ge v_{th}]`; hard reset
+    ``V = v_reset where S else U``, or soft reset (``v_reset is None``) :math:`V = U - v_{th} S`.
+    Same update and order of roundings as SpikingJelly's IFNode and LIFNode.
+    """
+
+    v_threshold: float = 1.0
+    v_reset: float | None = 0.0
+    tau: float | None = None
+    decay_input: bool = True
+
+    @property
+    def kind(self) -> str:
+        """``IF`` or ``LIF``."""
+        return "IF" if self.tau is None else "LIF"
+
+
+@dataclass(frozen=True)
+class Population:
+    """Elements of one shape (C, H, W).
+
+    ``source``: values from outside, constant over the time steps of a call (direct coding);
+    ``neuron``: spiking; ``analog``: a real number per element and time step, the sum of its inputs.
+    """
+
+    name: str
+    kind: PopulationKind
+    shape: tuple[int, int, int]
+    neuron: NeuronModel | None = None
+
+    @property
+    def size(self) -> int:
+        """Number of elements."""
+        return int(np.prod(self.shape))
+
+
+@dataclass(frozen=True, eq=False)
+class Projection:
+    """A linear map from one population to (a channel range of) another, per time step.
+
+    Contribution to the target: ``scale * (kernel applied to source) + bias``, per target channel; scale
+    and bias are the BatchNorm and the convolution's bias, kept after the sum as in the traced model.
+    ``target_channels`` is (first, past-the-last) channel in the target.
+    """
+
+    name: str
+    source: str
+    target: str
+    kernel: Kernel
+    target_channels: tuple[int, int]
+    scale: np.ndarray | None = None
+    bias: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class HostBias:
+    """A current computed once per call by a host op ([B, C]), the same at every position and time step."""
+
+    host_op: str
+    target: str
+
+
+HostOpKind = Literal[
+    "embedding", "linear", "swish", "sigmoid", "conv", "affine", "add", "multiply", "scale", "sum_over_time"
+]
+
+
+@dataclass(frozen=True, eq=False)
+class HostOp:
+    """Work that no spiking core can do; runs on a processor beside the cores, counted, never dropped.
+
+    ``shape`` is the output's and ``in_shape`` the first input's, without batch and time: (features,) or
+    (C, H, W). ``every_step``: evaluated
+    once per time step rather than once per call. ``macs`` and ``elementwise`` count one evaluation for one
+    image: multiply-accumulates, and elementwise operations (one per element of a norm, Swish, sum, ...).
+    """
+
+    name: str
+    kind: HostOpKind
+    inputs: tuple[str, ...]
+    in_shape: tuple[int, ...]
+    shape: tuple[int, ...]
+    every_step: bool
+    params: dict[str, np.ndarray] = field(default_factory=dict)
+    kernel: Kernel | None = None
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates of one evaluation for one image; taps on padding do not count."""
+        if self.kind == "linear":
+            return int(self.params["weight"].size)
+        if self.kind == "conv" and self.kernel is not None:
+            return self.kernel.taps(self.in_shape[1:], self.shape[1:])  # type: ignore[arg-type]
+        return 0
+
+    @property
+    def elementwise(self) -> int:
+        """Elementwise operations of one evaluation for one image."""
+        return 0 if self.kind in ("linear", "conv", "embedding") else int(np.prod(self.shape))
+
+
+@dataclass(frozen=True, eq=False)
+class Network:
+    """Populations, projections and host ops of one denoiser call: image x, diffusion time t, to ``output``.
+
+    Everything is named by the module path it came from. ``image`` and ``diffusion_time`` name the inputs.
+    Raises ValueError when a projection, bias or host op names something that is not there.
+    """
+
+    name: str
+    time_steps: int
+    image: str
+    diffusion_time: str
+    output: str
+    populations: tuple[Population, ...]
+    projections: tuple[Projection, ...]
+    biases: tuple[HostBias, ...]
+    host_ops: tuple[HostOp, ...]
+
+    def __post_init__(self) -> None:
+        known = {p.name for p in self.populations} | {h.name for h in self.host_ops} | {self.diffusion_time}
+        if len(known) != len(self.populations) + len(self.host_ops) + 1:
+            raise ValueError("two populations or host ops share a name")
+        for projection in self.projections:
+            for end in (projection.source, projection.target):
+                if end not in self.population_by_name:
+                    raise ValueError(f"projection {projection.name!r} names no population: {end!r}")
+        for op in self.host_ops:
+            for name in op.inputs:
+                if name not in known:
+                    raise ValueError(f"host op {op.name!r} reads {name!r}, which is not in the network")
+        for bias in self.biases:
+            if bias.host_op not in known or bias.target not in self.population_by_name:
+                raise ValueError(f"bias {bias.host_op!r} -> {bias.target!r} has a loose end")
+
+    @cached_property
+    def population_by_name(self) -> dict[str, Population]:
+        """Populations by name."""
+        return {p.name: p for p in self.populations}
+
+    @cached_property
+    def _incoming(self) -> dict[str, tuple[Projection, ...]]:
+        by_target: dict[str, list[Projection]] = {}
+        for projection in self.projections:
+            by_target.setdefault(projection.target, []).append(projection)
+        return {name: tuple(found) for name, found in by_target.items()}
+
+    def incoming(self, population: str) -> tuple[Projection, ...]:
+        """Projections into a population, in the order their contributions are added."""
+        return self._incoming.get(population, ())
+
+    @property
+    def neurons(self) -> tuple[Population, ...]:
+        """The spiking populations, in order of execution."""
+        return tuple(p for p in self.populations if p.kind == "neuron")
+
+    @cached_property
+    def graph(self) -> nx.MultiDiGraph:
+        """networkx view: populations and host ops as nodes, projections, biases and reads as edges."""
+        import networkx as nx
+
+        graph = nx.MultiDiGraph()
+        graph.add_node(self.diffusion_time, item=None)
+        for item in (*self.populations, *self.host_ops):
+            graph.add_node(item.name, item=item)
+        for projection in self.projections:
+            graph.add_edge(projection.source, projection.target, item=projection)
+        for bias in self.biases:
+            graph.add_edge(bias.host_op, bias.target, item=bias)
+        for op in self.host_ops:
+            graph.add_edges_from((name, op.name, {"item": op}) for name in op.inputs)
+        return graph
+
+    @cached_property
+    def depth(self) -> dict[str, int]:
+        """Longest path to each population, in spiking layers before it: the tick its first step can run."""
+        import networkx as nx
+
+        depth: dict[str, int] = {}
+        for name in nx.topological_sort(self.graph):
+            before = (
+                depth[p] + (p in self.population_by_name and self.population_by_name[p].kind == "neuron")
+                for p in self.graph.predecessors(name)
+            )
+            depth[name] = max(before, default=0)
+        return depth
+
+    def execution_order(self) -> Iterator[Population | HostOp]:
+        """Populations and host ops, each after all it reads."""
+        import networkx as nx
+
+        position = {item.name: i for i, item in enumerate((*self.populations, *self.host_ops))}
+        order = nx.lexicographical_topological_sort(self.graph, key=lambda name: position.get(name, -1))
+        return (self.graph.nodes[n]["item"] for n in order if self.graph.nodes[n]["item"] is not None)
+
+    def __str__(self) -> str:
+        from nsim.frontends.network_text import network_table
+
+        return network_table(self)

@@ -1,0 +1,41 @@
+"""Trace a torch module into an fx graph whose leaves are layers and neurons."""
+
+from __future__ import annotations
+
+import torch
+from torch import fx, nn
+
+from nsim.errors import UnsupportedOpError
+from nsim.frontends.neurons import is_neuron
+
+ELEMENTWISE_LEAVES = frozenset({"Swish", "SiLU"})
+
+
+class SpikingTracer(fx.Tracer):
+    """fx tracer that stops at torch's own layers, at spiking neurons, and at named elementwise modules."""
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        """Leaf: traced as one call, not entered."""
+        return (
+            is_neuron(m)
+            or type(m).__name__ in ELEMENTWISE_LEAVES
+            or super().is_leaf_module(m, module_qualified_name)
+        )
+
+
+def trace(module: nn.Module) -> fx.GraphModule:
+    """Trace ``module.forward``; raises UnsupportedOpError when its control flow depends on tensor values."""
+    tracer = SpikingTracer()
+    try:
+        return fx.GraphModule(tracer.root if hasattr(tracer, "root") else module, tracer.trace(module))
+    except (torch.fx.proxy.TraceError, TypeError) as error:
+        raise UnsupportedOpError(
+            f"{type(module).__name__} cannot be traced: {error}. "
+            "Its forward must not branch on tensor values."
+        ) from error
+
+
+def owner(node: fx.Node) -> str:
+    """Path of the module in whose forward a node was recorded; empty for the model's own forward."""
+    stack = node.meta.get("nn_module_stack") or {}
+    return list(stack)[-1] if stack else ""

@@ -1,0 +1,1 @@
+"""nsim: what does this trained spiking denoiser really cost on this chip?"""

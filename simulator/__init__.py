@@ -1,0 +1,1 @@
+"""Counts and time, never joules: the event engine, its golden models, events on cores, closed-form time."""
