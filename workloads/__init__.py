@@ -1,0 +1,1 @@
+"""The models people ask about: seed denoisers, samplers, ANN twins, training and bundled checkpoints."""

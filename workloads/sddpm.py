@@ -1,0 +1,210 @@
+"""SDDPM's Spiking U-Net (Cao et al., WACV 2024) as a torch module, from the published description.
+
+State-dict keys and shapes are the authors', so their checkpoint files load as they are. Tensors inside
+are [T, B, C, H, W]; convolutions see T and B fused; the same image enters at every time step (direct
+coding). Residual and skip streams are real numbers: every residual block thresholds them with neurons
+of its own.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from nsim.workloads.spiking import IFNode
+
+DIFFUSION_STEPS = 1000
+READOUT_DECAY = 0.8
+
+
+@dataclass(frozen=True)
+class SDDPMConfig:
+    """Size of a Spiking U-Net; the defaults are the paper's CIFAR-10 model (66,696,413 parameters)."""
+
+    image_channels: int = 3
+    image_size: int = 32
+    channels: int = 128
+    channel_multipliers: tuple[int, ...] = (1, 2, 2, 4)
+    blocks_per_level: int = 2
+    time_steps: int = 4
+    v_threshold: float = 1.0
+
+
+class OverTime(nn.Module):
+    """Apply ``layer`` to every time step: fuse T and B, apply, split them again."""
+
+    @staticmethod
+    def apply(layer: nn.Module, x: torch.Tensor) -> torch.Tensor:
+        return layer(x.flatten(0, 1)).unflatten(0, (x.shape[0], x.shape[1]))
+
+
+class Swish(nn.Module):
+    """``x * sigmoid(x)``."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x * torch.sigmoid(x)
+
+
+class TimeEmbedding(nn.Module):
+    """Frozen sine/cosine table (interleaved), then Linear, Swish, Linear: [B] to [B, 4 * channels]."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        frequency = torch.exp(-torch.arange(0, channels, 2) / channels * math.log(10000))
+        angle = torch.arange(DIFFUSION_STEPS)[:, None] * frequency
+        table = torch.stack([angle.sin(), angle.cos()], dim=-1).view(DIFFUSION_STEPS, channels)
+        self.timembedding = nn.Sequential(
+            nn.Embedding.from_pretrained(table, freeze=True),
+            nn.Linear(channels, 4 * channels),
+            Swish(),
+            nn.Linear(4 * channels, 4 * channels),
+        )
+
+    def forward(self, t: torch.Tensor) -> torch.Tensor:
+        return self.timembedding(t)
+
+
+class ResidualBlock(nn.Module):
+    """``IF, conv, BN, + time embedding, IF, conv, BN, + shortcut(x)``; no activation after the sum."""
+
+    def __init__(self, c_in: int, c_out: int, time_channels: int, v_threshold: float) -> None:
+        super().__init__()
+        self.neuron1 = IFNode(v_threshold)
+        self.conv1 = nn.Conv2d(c_in, c_out, 3, padding=1)
+        self.bn1 = nn.BatchNorm2d(c_out)
+        self.temb_proj = nn.Sequential(Swish(), nn.Linear(time_channels, c_out))
+        self.neuron2 = IFNode(v_threshold)
+        self.conv2 = nn.Conv2d(c_out, c_out, 3, padding=1)
+        self.bn2 = nn.BatchNorm2d(c_out)
+        self.shortcut = nn.Identity() if c_in == c_out else nn.Conv2d(c_in, c_out, 1)
+
+    def forward(self, x: torch.Tensor, temb: torch.Tensor) -> torch.Tensor:
+        h = OverTime.apply(self.bn1, OverTime.apply(self.conv1, self.neuron1(x)))
+        h = h + self.temb_proj(temb)[None, :, :, None, None]
+        h = OverTime.apply(self.bn2, OverTime.apply(self.conv2, self.neuron2(h)))
+        if isinstance(self.shortcut, nn.Identity):
+            return h + x
+        return h + OverTime.apply(self.shortcut, x)
+
+
+class DownBlock(nn.Module):
+    """``IF, conv stride 2, BN``."""
+
+    def __init__(self, channels: int, v_threshold: float) -> None:
+        super().__init__()
+        self.neuron = IFNode(v_threshold)
+        self.conv = nn.Conv2d(channels, channels, 3, stride=2, padding=1)
+        self.bn = nn.BatchNorm2d(channels)
+
+    def forward(self, x: torch.Tensor, temb: torch.Tensor) -> torch.Tensor:
+        return OverTime.apply(self.bn, OverTime.apply(self.conv, self.neuron(x)))
+
+
+class UpBlock(nn.Module):
+    """``IF, nearest x2 of the spikes, conv, BN``."""
+
+    def __init__(self, channels: int, v_threshold: float) -> None:
+        super().__init__()
+        self.neuron = IFNode(v_threshold)
+        self.conv = nn.Conv2d(channels, channels, 3, padding=1)
+        self.bn = nn.BatchNorm2d(channels)
+
+    def forward(self, x: torch.Tensor, temb: torch.Tensor) -> torch.Tensor:
+        s = self.neuron(x)
+        up = nn.functional.interpolate(s.flatten(0, 1), scale_factor=2, mode="nearest")
+        return OverTime.apply(self.bn, self.conv(up).unflatten(0, (s.shape[0], s.shape[1])))
+
+
+class MembraneReadout(nn.Module):
+    """``eps = sum_t 0.8^(T-1-t) y[t]``: no parameters, not normalised, weights rounded to float32."""
+
+    def __init__(self, time_steps: int) -> None:
+        super().__init__()
+        powers = torch.arange(time_steps - 1, -1, -1, dtype=torch.float32)
+        weights = torch.pow(torch.tensor(READOUT_DECAY, dtype=torch.float32), powers)
+        self.register_buffer("weights", weights, persistent=False)
+
+    def forward(self, y: torch.Tensor) -> torch.Tensor:
+        return torch.sum(y * self.weights[:, None, None, None, None], dim=0)
+
+
+class SpikingUNet(nn.Module):
+    """SDDPM's denoiser: image x_t [B, C, H, W] and diffusion time t [B] (int64) to eps [B, C, H, W]."""
+
+    def __init__(self, config: SDDPMConfig) -> None:
+        super().__init__()
+        self.config = config
+        ch, v_th, t_ch = config.channels, config.v_threshold, 4 * config.channels
+        self.time_embedding = TimeEmbedding(ch)
+        self.conv = nn.Conv2d(config.image_channels, ch, 3, padding=1)
+        self.bn = nn.BatchNorm2d(ch)
+        self.neuron = IFNode(v_th)
+        self.conv_identity = nn.Conv2d(ch, ch, 3, padding=1)
+        self.bn_identity = nn.BatchNorm2d(ch)
+
+        skips, now = [ch], ch
+        down: list[nn.Module] = []
+        levels = len(config.channel_multipliers)
+        for level, multiplier in enumerate(config.channel_multipliers):
+            for _ in range(config.blocks_per_level):
+                down.append(ResidualBlock(now, ch * multiplier, t_ch, v_th))
+                now = ch * multiplier
+                skips.append(now)
+            if level < levels - 1:
+                down.append(DownBlock(now, v_th))
+                skips.append(now)
+        self.downblocks = nn.ModuleList(down)
+        self.middleblocks = nn.ModuleList([ResidualBlock(now, now, t_ch, v_th) for _ in range(2)])
+        up: list[nn.Module] = []
+        for level, multiplier in reversed(list(enumerate(config.channel_multipliers))):
+            for _ in range(config.blocks_per_level + 1):
+                up.append(ResidualBlock(now + skips.pop(), ch * multiplier, t_ch, v_th))
+                now = ch * multiplier
+            if level > 0:
+                up.append(UpBlock(now, v_th))
+        self.upblocks = nn.ModuleList(up)
+
+        self.tail_bn = nn.BatchNorm2d(now)
+        self.tail_swish = Swish()
+        self.tail_conv = nn.Conv2d(now, config.image_channels, 3, padding=1)
+        # The authors' layer: a Conv3d over (H, W, T) whose kernel is 1 along T, so one 3x3 per time step.
+        self.T_output_layer = nn.Conv3d(
+            config.image_channels, config.image_channels, (3, 3, 1), padding=(1, 1, 0)
+        )
+        self.last_bn = nn.BatchNorm2d(config.image_channels)
+        self.last_swish = Swish()
+        self.readout = MembraneReadout(config.time_steps)
+        self._initialise()
+
+    def _initialise(self) -> None:
+        """Xavier-uniform weights and zero biases, except two layers left at torch's default."""
+        for name, module in self.named_modules():
+            if name in ("conv_identity", "T_output_layer"):
+                continue
+            if isinstance(module, nn.Conv2d | nn.Linear):
+                nn.init.xavier_uniform_(module.weight, gain=1e-5 if name == "tail_conv" else 1.0)
+                nn.init.zeros_(module.bias)
+
+    def forward(self, x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+        temb = self.time_embedding(t)
+        h = x.unsqueeze(0).expand(self.config.time_steps, -1, -1, -1, -1)
+        h = self.neuron(OverTime.apply(self.bn, OverTime.apply(self.conv, h)))
+        h = OverTime.apply(self.bn_identity, OverTime.apply(self.conv_identity, h))
+        skips = [h]
+        for block in self.downblocks:
+            h = block(h, temb)
+            skips.append(h)
+        for block in self.middleblocks:
+            h = block(h, temb)
+        for block in self.upblocks:
+            if isinstance(block, ResidualBlock):
+                h = torch.cat([h, skips.pop()], dim=2)
+            h = block(h, temb)
+        y = self.tail_swish(OverTime.apply(self.tail_bn, h))
+        y = OverTime.apply(self.tail_conv, y)
+        z = self.T_output_layer(y.permute(1, 2, 3, 4, 0)).permute(4, 0, 1, 2, 3)
+        z = self.last_swish(OverTime.apply(self.last_bn, z))
+        return self.readout(z + y)

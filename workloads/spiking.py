@@ -1,0 +1,112 @@
+"""Spiking neurons as torch modules, multi-step: input current [T, ...] in, spikes [T, ...] out.
+
+The update is SpikingJelly's (and so SDDPM's), in the same order of roundings; attribute names are the
+same too, so that one tracer rule reads both. State starts at ``v_reset`` (0 for soft reset) in every
+call: nothing is carried from one denoiser call to the next.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import nn
+
+
+class _MultiStepIF(torch.autograd.Function):
+    """Integrate-and-fire over T steps, hard reset, with the ATan surrogate in the backward pass."""
+
+    @staticmethod
+    def forward(ctx, current: torch.Tensor, v_threshold: float, v_reset: float) -> torch.Tensor:
+        spikes = torch.empty_like(current)
+        potentials = torch.empty_like(current)
+        v = torch.full_like(current[0], v_reset)
+        for step in range(current.shape[0]):
+            u = torch.add(v, current[step], out=potentials[step])
+            fired = torch.ge(u, v_threshold)
+            spikes[step] = fired
+            v = torch.where(fired, v_reset, u)
+        ctx.save_for_backward(potentials)
+        ctx.v_threshold, ctx.v_reset = v_threshold, v_reset
+        return spikes
+
+    @staticmethod
+    def backward(ctx, grad_spikes: torch.Tensor):
+        (potentials,) = ctx.saved_tensors
+        grad_current = torch.empty_like(potentials)
+        grad_v = torch.zeros_like(potentials[0])
+        for step in reversed(range(potentials.shape[0])):
+            u = potentials[step]
+            # surrogate: dS/du = 1 / (1 + (pi (u - v_th))^2), the ATan of width alpha = 2
+            surrogate = (u - ctx.v_threshold).mul_(math.pi).square_().add_(1.0).reciprocal_()
+            fired = u >= ctx.v_threshold
+            # v = u (1 - S) + v_reset S, differentiated through S as well (detach_reset = False)
+            through_reset = grad_v * (ctx.v_reset - u)
+            grad_u = (grad_spikes[step] + through_reset).mul_(surrogate)
+            grad_u += torch.where(fired, 0.0, grad_v)
+            grad_current[step] = grad_u
+            grad_v = grad_u
+        return grad_current, None, None
+
+
+class IFNode(nn.Module):
+    """Integrate-and-fire: ``U = V + X; S = U >= v_threshold; V = v_reset where S else U``.
+
+    Trains through the ATan surrogate (alpha = 2), gradient through the reset included.
+    """
+
+    def __init__(self, v_threshold: float = 1.0, v_reset: float = 0.0) -> None:
+        super().__init__()
+        self.v_threshold = v_threshold
+        self.v_reset = v_reset
+
+    def forward(self, current: torch.Tensor) -> torch.Tensor:
+        return _MultiStepIF.apply(current, self.v_threshold, self.v_reset)
+
+    def extra_repr(self) -> str:
+        return f"v_threshold={self.v_threshold}, v_reset={self.v_reset}"
+
+
+class LIFNode(nn.Module):
+    """Leaky integrate-and-fire, inference only.
+
+    ``decay_input``: ``U = V + (X - (V - v_rest)) / tau``, else ``U = V - (V - v_rest) / tau + X`` with
+    ``v_rest = v_reset`` (0 when ``v_reset`` is None); ``S = U >= v_threshold``; hard reset ``V = v_reset``
+    where S, or, with ``v_reset=None``, soft reset ``V = U - v_threshold S``.
+    """
+
+    def __init__(
+        self,
+        tau: float = 2.0,
+        decay_input: bool = True,
+        v_threshold: float = 1.0,
+        v_reset: float | None = 0.0,
+    ) -> None:
+        super().__init__()
+        self.tau = tau
+        self.decay_input = decay_input
+        self.v_threshold = v_threshold
+        self.v_reset = v_reset
+
+    def forward(self, current: torch.Tensor) -> torch.Tensor:
+        rest = 0.0 if self.v_reset is None else self.v_reset
+        v = torch.full_like(current[0], rest)
+        spikes = torch.empty_like(current)
+        for step, x in enumerate(current):
+            if self.decay_input:
+                u = v + (x - (v - rest)) / self.tau
+            else:
+                u = v - (v - rest) / self.tau + x
+            fired = u >= self.v_threshold
+            spikes[step] = fired
+            if self.v_reset is None:
+                v = u - fired.to(u.dtype) * self.v_threshold
+            else:
+                v = torch.where(fired, self.v_reset, u)
+        return spikes
+
+    def extra_repr(self) -> str:
+        return (
+            f"tau={self.tau}, decay_input={self.decay_input}, "
+            f"v_threshold={self.v_threshold}, v_reset={self.v_reset}"
+        )

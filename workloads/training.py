@@ -1,0 +1,159 @@
+"""Training of the bundled denoisers: the DDPM noise-prediction loss, surrogate gradients, weight averaging."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from nsim.workloads.samplers import linear_schedule
+from nsim.workloads.sddpm import DIFFUSION_STEPS, SDDPMConfig, SpikingUNet
+
+DIGITS_MODEL = SDDPMConfig(
+    image_channels=1, image_size=16, channels=32, channel_multipliers=(1, 2), blocks_per_level=1, time_steps=4
+)
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """One training run. The learning rate warms up linearly, then falls to zero along a cosine."""
+
+    iterations: int = 12_000
+    batch_size: int = 32
+    learning_rate: float = 1e-3
+    warmup_iterations: int = 300
+    gradient_norm: float = 1.0
+    average_decay: float = 0.999
+    seed: int = 0
+    save_every: int = 500
+
+
+def learning_rate(config: TrainConfig, iteration: int) -> float:
+    """Linear warm-up, then half a cosine down to zero at the last iteration."""
+    warm = min(1.0, (iteration + 1) / config.warmup_iterations)
+    return config.learning_rate * warm * 0.5 * (1.0 + math.cos(math.pi * iteration / config.iterations))
+
+
+def train(
+    out: Path,
+    images: np.ndarray,
+    model_config: SDDPMConfig,
+    config: TrainConfig,
+    report: Callable[[int, float], None],
+) -> SpikingUNet:
+    """Train a Spiking U-Net on ``images`` [N, C, H, W] and write the checkpoint to ``out``.
+
+    A training state beside it (``out`` with suffix ``.state``) is written every ``save_every``
+    iterations; when it is there, training goes on from it. Every iteration draws from a generator
+    seeded by (seed, iteration), so a resumed run sees the batches that an uninterrupted one would.
+    ``report(iteration, loss)`` is called after each iteration.
+    """
+    torch.manual_seed(config.seed)
+    model = SpikingUNet(model_config).train()
+    optimiser = torch.optim.Adam(model.parameters(), lr=config.learning_rate)
+    average = {k: v.clone() for k, v in model.state_dict().items()}
+    start = 0
+    state_file = out.with_suffix(".state")
+    if state_file.exists():
+        state = torch.load(state_file, weights_only=True)
+        if state["train_config"] != asdict(config):
+            raise ValueError(
+                f"{state_file} holds a run with {state['train_config']}, not {asdict(config)}; "
+                "remove it or train with the same settings"
+            )
+        model.load_state_dict(state["net_model"])
+        optimiser.load_state_dict(state["optim"])
+        average, start = state["average"], state["step"]
+
+    data = torch.from_numpy(images)
+    alpha_bar = torch.from_numpy(linear_schedule(DIFFUSION_STEPS).alpha_bar).float()
+    for iteration in range(start, config.iterations):
+        for group in optimiser.param_groups:
+            group["lr"] = learning_rate(config, iteration)
+        loss = _step(model, optimiser, data, alpha_bar, config, iteration)
+        _update_average(average, model, min(config.average_decay, (1 + iteration) / (10 + iteration)))
+        report(iteration, loss)
+        done = iteration + 1
+        if done % config.save_every == 0 or done == config.iterations:
+            _save(
+                state_file,
+                {
+                    "net_model": model.state_dict(),
+                    "optim": optimiser.state_dict(),
+                    "average": average,
+                    "step": done,
+                    "train_config": asdict(config),
+                },
+            )
+            save_checkpoint(out, average, model_config, done, config)
+    model.load_state_dict(average)
+    return model.eval()
+
+
+def _step(
+    model: SpikingUNet,
+    optimiser: torch.optim.Optimizer,
+    data: torch.Tensor,
+    alpha_bar: torch.Tensor,
+    config: TrainConfig,
+    iteration: int,
+) -> float:
+    """One iteration of the DDPM loss: predict the noise mixed into a batch at random diffusion times."""
+    generator = torch.Generator().manual_seed(config.seed * 1_000_003 + iteration)
+    batch = data[torch.randint(0, len(data), (config.batch_size,), generator=generator)]
+    t = torch.randint(0, DIFFUSION_STEPS, (config.batch_size,), generator=generator)
+    noise = torch.randn(batch.shape, generator=generator)
+    a = alpha_bar[t][:, None, None, None]
+    loss = torch.mean((model(a.sqrt() * batch + (1 - a).sqrt() * noise, t) - noise) ** 2)
+    optimiser.zero_grad()
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(model.parameters(), config.gradient_norm)
+    optimiser.step()
+    return loss.item()
+
+
+@torch.no_grad()
+def _update_average(average: dict[str, torch.Tensor], model: SpikingUNet, decay: float) -> None:
+    """Exponential average of weights and of BatchNorm's running statistics."""
+    for key, value in model.state_dict().items():
+        if value.is_floating_point():
+            average[key].lerp_(value, 1.0 - decay)
+        else:
+            average[key].copy_(value)
+
+
+def save_checkpoint(
+    out: Path,
+    net_model: dict[str, torch.Tensor],
+    model_config: SDDPMConfig,
+    step: int,
+    config: TrainConfig,
+) -> None:
+    """Write the authors' file format ({net_model, optim, step, x_T}) plus ``config`` and ``sampler``."""
+    shape = (1, model_config.image_channels, model_config.image_size, model_config.image_size)
+    content = {
+        "net_model": net_model,
+        "optim": {},
+        "step": step,
+        "x_T": torch.randn(shape, generator=torch.Generator().manual_seed(config.seed)),
+        "config": {
+            "workload": "sddpm",
+            "trained": f"scikit-learn digits, {step} iterations, seed {config.seed}",
+            "model": asdict(model_config),
+            "training": asdict(config),
+        },
+        "sampler": "ddim:50",
+    }
+    _save(out, content)
+
+
+def _save(path: Path, content: dict) -> None:
+    """Write a file whole or not at all."""
+    part = path.with_name(path.name + ".part")
+    torch.save(content, part)
+    os.replace(part, path)
