@@ -1,0 +1,1 @@
+"""What a chip is, and fitting a network on it."""

@@ -1,0 +1,1 @@
+"""Each chip's storage rules and integer arithmetic."""

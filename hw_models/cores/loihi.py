@@ -1,0 +1,48 @@
+"""How a Loihi core stores synapses (the dense format of the published compilers) and delays."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from nsim.hw_models.spec import Core
+
+
+def list_words(runs: np.ndarray, run_length: np.ndarray, synapse_bits: int, core: Core) -> np.ndarray:
+    """Memory words of the synapse list of one input axon, dense format.
+
+    A list holds ``runs`` stretches of ``run_length`` consecutive target compartments (arrays that broadcast).
+    Each stretch is cut into entries of at most ``synapses_max`` synapses; an entry has a prefix and one
+    start index, then ``synapse_bits`` for each synapse. All bits of a list are packed into whole words, with
+    one more when the last word is full or nearly full (Rueckauer et al. 2021; see the chip file).
+    """
+    rule = core.synapse_entry
+    entries = -(-run_length // rule.synapses_max.value)
+    header = rule.prefix_bits.value + rule.index_bits_max.value
+    bits = runs * (entries * header + run_length * synapse_bits)
+    word = core.word_bits.value
+    left = bits % word
+    extra = (left == 0) | (left >= rule.extra_word_from_bits.value)
+    return np.where(bits == 0, 0, -(-bits // word) + extra)
+
+
+def delay_slots(delay: int, core: Core) -> int:
+    """Accumulator slots per compartment that synapses delayed by up to ``delay`` ticks need: a power of two."""
+    slots = core.delays_at_full_compartments.value + 1
+    while slots < delay + 1:
+        slots *= 2
+    return slots
+
+
+def compartment_limit(delay: int, core: Core) -> int:
+    """Compartments of a core whose synapses are delayed by up to ``delay`` ticks.
+
+    A core has ``compartments * (delays_at_full_compartments + 1)`` accumulator slots; longer delays take
+    more slots for each compartment.
+    """
+    free = core.delays_at_full_compartments.value + 1
+    return core.compartments.value * free // delay_slots(delay, core)
+
+
+def synapse_bits(delay: int, core: Core) -> int:
+    """Stored bits of one synapse: its weight and, where delays are used, a field that can hold them."""
+    return core.weight_bits.value + (delay.bit_length() if delay else 0)

@@ -1,0 +1,1 @@
+"""Fitting a network on a chip: analog streams, partition into cores, placement, limits."""
