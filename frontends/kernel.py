@@ -104,6 +104,16 @@ class Kernel:
             np.add.at(taps, (out[inside], at[inside] // self.upsample), 1)
         return taps
 
+    def first_tap(self, axis: int, source: int, target: int) -> np.ndarray:
+        """Kernel index of the first tap that joins two indices along an axis; -1 where none does."""
+        first = np.full((target, source), -1, dtype=np.int64)
+        out = np.arange(target)
+        for k in reversed(range(self.size[axis])):
+            at = out * self.stride[axis] + k * self.dilation[axis] - self.padding[axis]
+            inside = (at >= 0) & (at < source * self.upsample)
+            first[out[inside], at[inside] // self.upsample] = k
+        return first
+
     def taps(self, source: tuple[int, int], target: tuple[int, int]) -> int:
         """Weight uses of one dense evaluation, taps on padding left out."""
         rows = self.reach(0, source[0], target[0]).sum()

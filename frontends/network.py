@@ -41,18 +41,20 @@ class NeuronModel:
         return "IF" if self.tau is None else "LIF"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Population:
     """Elements of one shape (C, H, W).
 
     ``source``: values from outside, constant over the time steps of a call (direct coding);
     ``neuron``: spiking; ``analog``: a real number per element and time step, the sum of its inputs.
+    ``bias``: a constant current per channel and time step, beside those of its projections.
     """
 
     name: str
     kind: PopulationKind
     shape: tuple[int, int, int]
     neuron: NeuronModel | None = None
+    bias: np.ndarray | None = None
 
     @property
     def size(self) -> int:

@@ -106,6 +106,8 @@ class Engine:
         c, h, w = population.shape
         batch, steps = len(state.times), self.network.time_steps
         current = np.zeros((steps, batch, h, w, c), self.dtype)
+        if population.bias is not None:
+            current += population.bias.astype(self.dtype)
         for projection in self.network.incoming(population.name):
             self._project(projection, state, current, run)
         for bias in self.network.biases:

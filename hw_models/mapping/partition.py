@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import product
+from typing import Any
 
 import numpy as np
 
@@ -27,7 +28,8 @@ class CoreGrid:
     """The cores of one population: a grid of segments along height, width and channels.
 
     ``used``: resource name to what each core uses, int64 [rows, columns, channel blocks]; ``limits``: the
-    most a core of this population may use. Core ids run from ``first_core`` in the grid's row-major order.
+    most a core of this population may use. ``shared_lists``: source positions with the same relative
+    targets share one synapse list. Core ids run from ``first_core`` in the grid's row-major order.
     """
 
     population: str
@@ -36,6 +38,7 @@ class CoreGrid:
     channels: tuple[tuple[int, int], ...]
     used: dict[str, np.ndarray]
     limits: dict[str, int]
+    shared_lists: bool = False
     first_core: int = 0
 
     @property
@@ -109,17 +112,19 @@ def _partition(network: Network, chip: ChipSpec, chip_crossing: int) -> dict[str
     entries = {p.name: np.zeros(p.shape, np.int64) for p in network.populations}
     grids: dict[str, CoreGrid] = {}
     for population in reversed(on_chip(network)):
-        layer = _Layer(network, population, chip.core, entries[population.name])
-        grid = layer.best()
-        grids[population.name] = grid
-        layer.charge_sources(grid, entries, chip_crossing)
+        layer = _Layer(network, population, chip.core, entries[population.name], chip_crossing)
+        grids[population.name] = layer.best()
+        layer.charge_sources(grids[population.name], entries)
     return grids
 
 
 class _Layer:
     """One population being cut; caches what its axis segments see of each source."""
 
-    def __init__(self, network: Network, population: Population, core: Core, entries: np.ndarray) -> None:
+    def __init__(
+        self, network: Network, population: Population, core: Core, entries: np.ndarray, chip_crossing: int
+    ) -> None:
+        self.chip_crossing = chip_crossing
         self.population = population
         self.core = core
         self.entries = entries
@@ -142,33 +147,60 @@ class _Layer:
             "words_per_axon": core.max_words_per_axon.value,
         }
         self.bits = [loihi.synapse_bits(d, core) for d in self.delays]
-        self._axis_cache: dict[tuple[int, int], list[tuple[SegmentReach, ...]]] = {}
+        size = population.shape
+        self._taps = [
+            [
+                (
+                    p.kernel.reach(a, s.shape[1 + a], size[1 + a]),
+                    p.kernel.first_tap(a, s.shape[1 + a], size[1 + a]),
+                )
+                for p, s in zip(self.inputs, self.sources, strict=True)
+            ]
+            for a in (0, 1)
+        ]
+        self._axis_cache: dict[tuple[int, int], _Distinct] = {}
         self._list_cache: dict[tuple[object, ...], tuple[int, int]] = {}
+        self._reaches: list[SegmentReach] = []
+        self._reach_index: dict[SegmentReach, int] = {}
 
     def best(self) -> CoreGrid:
-        """The cheapest grid that fits; MappingError when none does."""
+        """The cheapest grid that fits; MappingError when none does.
+
+        Cost, in cores: the cores themselves, their share of synaptic memory and input axons in use, and
+        the output axons that this cut asks of the sources.
+        """
         channels, height, width = self.population.shape
         shapes = [
-            (-(-height // h) * -(-width // w) * -(-channels // c), -h * w, h, w, c)
+            (-(-height // h) * -(-width // w) * -(-channels // c), h, w, c)
             for h, w, c in product(_steps(height), _steps(width), _steps(channels))
             if h * w * c * self.per_neuron <= self.limits["compartments"]
         ]
-        found: tuple[float, CoreGrid] | None = None
-        for cores, _, h, w, c in sorted(shapes):
-            if found is not None and cores >= found[0]:
+        best, cost = None, float("inf")
+        for cores, h, w, c in sorted(shapes, key=lambda shape: (shape[0], -shape[1], -shape[2])):
+            if cores >= cost:
                 break
-            grid = self.grid(h, w, c)
-            if any(grid.used[r].max() > grid.limits[r] for r in RESOURCES):
-                continue
-            fill = sum(grid.used[r].sum() / grid.limits[r] for r in ("input_axons", "synaptic_words"))
-            if found is None or cores + fill < found[0]:
-                found = (cores + fill, grid)
-        if found is None:
+            bare = self.bare_grid(h, w, c)
+            for shared in (False, True):
+                grid = replace(bare, shared_lists=shared)
+                axons = grid.used["input_axons"].sum()
+                asked = axons * self.entry_cost(grid) / self.limits["output_axons"]
+                so_far = cores + asked + axons / self.limits["input_axons"]
+                if so_far >= cost or not _fits(grid):
+                    continue
+                grid = self.with_synapses(grid)
+                total = so_far + grid.used["synaptic_words"].sum() / self.limits["synaptic_words"]
+                if total < cost and _fits(grid):
+                    best, cost = grid, total
+        if best is None:
             raise self._does_not_fit()
-        return found[1]
+        return best
+
+    def entry_cost(self, grid: CoreGrid) -> int:
+        """Output-axon entries of one source neuron for one destination core (NxTF's accounting)."""
+        return (2 if grid.shared_lists else 1) + self.chip_crossing
 
     def _does_not_fit(self) -> MappingError:
-        single = self.grid(1, 1, 1)
+        single = self.with_synapses(self.bare_grid(1, 1, 1))
         for resource in RESOURCES:
             need, limit = int(single.used[resource].max()), self.limits[resource]
             if need > limit:
@@ -178,100 +210,139 @@ class _Layer:
                 )
         raise AssertionError("a single neuron fits, so some block shape must")
 
-    def grid(self, h: int, w: int, c: int) -> CoreGrid:
-        """The grid of blocks of h x w positions and c channels, with what each core uses."""
+    def bare_grid(self, h: int, w: int, c: int) -> CoreGrid:
+        """The grid of blocks of h x w positions and c channels: compartments and axons of every core."""
         channels, height, width = self.population.shape
         rows, columns, blocks = segments(height, h), segments(width, w), segments(channels, c)
         sizes = [np.array([b - a for a, b in cuts]) for cuts in (rows, columns, blocks)]
         volume = sizes[0][:, None, None] * sizes[1][None, :, None] * sizes[2]
         grid = CoreGrid(self.population.name, tuple(rows), tuple(columns), tuple(blocks), {}, self.limits)
-        words, longest, axons = self._synapses(grid)
-        grid.used.update(
-            compartments=volume * self.per_neuron,
-            synaptic_words=words,
-            input_axons=axons,
-            output_axons=grid.block_sums(self.entries),
-            words_per_axon=longest,
-        )
+        by_row, by_column, by_channel = self._axis(0, h), self._axis(1, w), self._channels(c)
+        axons = np.einsum("yi,xi,ki->yxk", by_row.size, by_column.size, by_channel.size)
+        grid.used["compartments"] = volume * self.per_neuron
+        grid.used["input_axons"] = axons[np.ix_(by_row.kind, by_column.kind, by_channel.kind)]
+        grid.used["output_axons"] = grid.block_sums(self.entries)
         return grid
 
-    def _synapses(self, grid: CoreGrid) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Synaptic words, longest list and input axons of every core of a grid."""
-        words = np.zeros(grid.shape, np.int64)
-        longest = np.zeros(grid.shape, np.int64)
-        by_source: dict[str, np.ndarray] = {}
-        row_reach, column_reach = self._axis(0, grid.block[0]), self._axis(1, grid.block[1])
-        for i, (projection, source) in enumerate(zip(self.inputs, self.sources, strict=True)):
-            kernel = projection.kernel
-            halo = np.outer([r[i].halo for r in row_reach], [c[i].halo for c in column_reach])
-            for k, cut in enumerate(grid.channels):
-                source_channels, reached = channel_overlap(projection, cut)
+    def with_synapses(self, grid: CoreGrid) -> CoreGrid:
+        """The grid with the synaptic words and the longest list of every core added."""
+        h, w, c = grid.block
+        by_row, by_column, by_channel = self._axis(0, h), self._axis(1, w), self._channels(c)
+        words = np.zeros((len(by_row.seen), len(by_column.seen), len(by_channel.seen)), np.int64)
+        longest = np.zeros_like(words)
+        for k, overlaps in enumerate(by_channel.seen):
+            block = grid.channels[int(np.argmax(by_channel.kind == k))]
+            for i, (source_channels, reached) in enumerate(overlaps):
                 if not reached:
                     continue
-                whole = kernel.groups == 1 and reached == cut[1] - cut[0]
-                table = np.array(
-                    [[self._lists(i, r[i], c[i], reached, whole) for c in column_reach] for r in row_reach]
-                )
-                words[:, :, k] += source_channels * table[:, :, 0]
-                longest[:, :, k] = np.maximum(longest[:, :, k], table[:, :, 1])
-                axons = by_source.setdefault(source.name, np.zeros(grid.shape, np.int64))
-                axons[:, :, k] = np.maximum(axons[:, :, k], source_channels * halo)
-        return words, longest, sum(by_source.values(), np.zeros(grid.shape, np.int64))
+                whole = self.inputs[i].kernel.groups == 1 and reached == block[1] - block[0]
+                for y, rows in enumerate(by_row.seen):
+                    for x, columns in enumerate(by_column.seen):
+                        total, most = self._lists(
+                            self.bits[i], rows[i], columns[i], reached, whole, grid.shared_lists
+                        )
+                        words[y, x, k] += source_channels * total
+                        longest[y, x, k] = max(longest[y, x, k], most)
+        spread = np.ix_(by_row.kind, by_column.kind, by_channel.kind)
+        used = {**grid.used, "synaptic_words": words[spread], "words_per_axon": longest[spread]}
+        return replace(grid, used=used)
 
-    def _axis(self, axis: int, step: int) -> list[tuple[SegmentReach, ...]]:
-        """For each segment of an axis, what it sees of every input."""
+    def axons_of(self, overlaps: tuple[tuple[int, int], ...]) -> dict[tuple[object, ...], list[int]]:
+        """Inputs that meet a channel block, by the axon they arrive on: (source, geometry).
+
+        Paths from one source with one geometry reach the same cores: they share packets and axons.
+        """
+        paths: dict[tuple[object, ...], list[int]] = {}
+        for i, p in enumerate(self.inputs):
+            if overlaps[i][1]:
+                paths.setdefault((p.source, p.kernel.geometry), []).append(i)
+        return paths
+
+    def _channels(self, step: int) -> _Distinct:
+        """How channel blocks meet every input; ``size``: source channels that need axons of their own."""
+        if (2, step) not in self._axis_cache:
+            cuts = segments(self.population.shape[0], step)
+            distinct = _distinct(
+                [(*(channel_overlap(p, cut) for p in self.inputs), (cut[1] - cut[0], 0)) for cut in cuts]
+            )
+            size = np.zeros((len(distinct.seen), len(self.inputs)), np.int64)
+            for k, overlaps in enumerate(distinct.seen):
+                for paths in self.axons_of(overlaps).values():
+                    size[k, paths[0]] = overlaps[paths[0]][0]
+            self._axis_cache[2, step] = replace(distinct, size=size)
+        return self._axis_cache[2, step]
+
+    def _axis(self, axis: int, step: int) -> _Distinct:
+        """What the segments of an axis see of every input, as indices into ``_reaches``; ``size``: halos."""
         if (axis, step) not in self._axis_cache:
-            size = self.population.shape[1 + axis]
-            taps = [
-                (p.kernel.reach(axis, s.shape[1 + axis], size), p.kernel.first_tap(axis, s.shape[1 + axis], size))
-                for p, s in zip(self.inputs, self.sources, strict=True)
-            ]
-            self._axis_cache[axis, step] = [
-                tuple(segment_reach(t, f, cut) for t, f in taps) for cut in segments(size, step)
-            ]
+            cuts = segments(self.population.shape[1 + axis], step)
+            seen = [[segment_reach(taps, first, cut) for taps, first in self._taps[axis]] for cut in cuts]
+            distinct = _distinct([tuple(self._index(reach) for reach in row) for row in seen])
+            size = np.array([[self._reaches[i].halo for i in row] for row in distinct.seen], np.int64)
+            self._axis_cache[axis, step] = replace(
+                distinct, size=size.reshape(len(distinct.seen), len(self.inputs))
+            )
         return self._axis_cache[axis, step]
 
-    def _lists(
-        self, i: int, rows: SegmentReach, columns: SegmentReach, channels: int, whole: bool
-    ) -> tuple[int, int]:
-        """Words of all distinct lists of one source channel in one block, and of the longest list.
+    def _index(self, reach: SegmentReach) -> int:
+        index = self._reach_index.setdefault(reach, len(self._reaches))
+        if index == len(self._reaches):
+            self._reaches.append(reach)
+        return index
 
-        Targets in a core are ordered (row, column, channel): where the block holds no other channels,
-        neighbouring columns run on without a break.
+    def _lists(
+        self, bits: int, row: int, column: int, channels: int, whole: bool, shared: bool
+    ) -> tuple[int, int]:
+        """Words of all lists of one source channel in one block, and of the longest list.
+
+        ``shared``: positions with the same relative targets and weights use one list. Targets in a core are
+        ordered (row, column, channel): where the block holds no other channels (``whole``), neighbouring
+        columns run on without a break.
         """
-        key = (self.bits[i], rows.patterns, columns.patterns, channels, whole)
+        key = (bits, row, column, channels, whole, shared)
         if key not in self._list_cache:
-            pairs = list(product(rows.patterns, columns.patterns))
+            rows, columns = self._reaches[row].patterns, self._reaches[column].patterns
+            pairs = list(product(rows, columns))
             across = [c.stretches if whole else c.targets for _, c in pairs]
             runs = np.array([r.targets * n for (r, _), n in zip(pairs, across, strict=True)])
             length = np.array(
                 [-(-c.targets * channels // n) for (_, c), n in zip(pairs, across, strict=True)]
             )
-            words = loihi.list_words(runs, length, self.bits[i], self.core)
-            self._list_cache[key] = (int(words.sum()), int(words.max()))
+            words = loihi.list_words(runs, length, bits, self.core)
+            times = 1 if shared else np.array([r.sources * c.sources for r, c in pairs])
+            self._list_cache[key] = (int((words * times).sum()), int(words.max()))
         return self._list_cache[key]
 
-    def charge_sources(self, grid: CoreGrid, entries: dict[str, np.ndarray], chip_crossing: int) -> None:
-        """Add to ``entries`` what every source neuron needs in output axons to reach this grid.
+    def charge_sources(self, grid: CoreGrid, entries: dict[str, np.ndarray]) -> None:
+        """Add to ``entries`` the output axons that every source neuron needs to reach this grid."""
+        for cut in grid.channels:
+            overlaps = tuple(channel_overlap(p, cut) for p in self.inputs)
+            for paths in self.axons_of(overlaps).values():
+                projection = self.inputs[paths[0]]
+                source = entries[projection.source]
+                rows, columns = segment_reached(projection, grid, source.shape)
+                cores = np.outer(rows.sum(axis=0), columns.sum(axis=0))
+                hit = source_channels(projection, cut, source.shape[0])
+                source[hit] += cores * self.entry_cost(grid)
 
-        One entry per destination core, one more where the core shares synapse lists between positions, and
-        ``chip_crossing`` more (NxTF's accounting).
-        """
-        row_reach, column_reach = self._axis(0, grid.block[0]), self._axis(1, grid.block[1])
-        for source in dict.fromkeys(p.source for p in self.inputs):
-            for k in range(len(grid.channels)):
-                needed = np.zeros((len(grid.rows), len(grid.columns), *entries[source].shape), np.int64)
-                for i, projection in enumerate(self.inputs):
-                    if projection.source != source or not channel_overlap(projection, grid.channels[k])[1]:
-                        continue
-                    lists = np.outer(
-                        [len(r[i].patterns) for r in row_reach], [len(c[i].patterns) for c in column_reach]
-                    )
-                    halo = np.outer([r[i].halo for r in row_reach], [c[i].halo for c in column_reach])
-                    cost = np.where(lists < halo, 2, 1) + chip_crossing
-                    reached = reached_positions(projection, grid, entries[source].shape, k)
-                    needed = np.maximum(needed, reached * cost[:, :, None, None, None])
-                entries[source] += needed.sum(axis=(0, 1))
+
+@dataclass(frozen=True, eq=False)
+class _Distinct:
+    """The distinct among a row of things, which of them each one is, and a size [distinct, inputs]."""
+
+    seen: list[Any]
+    kind: np.ndarray
+    size: np.ndarray
+
+
+def _distinct(things: list[Any]) -> _Distinct:
+    seen: dict[Any, int] = {}
+    kind = [seen.setdefault(thing, len(seen)) for thing in things]
+    return _Distinct(list(seen), np.array(kind), np.empty(0))
+
+
+def _fits(grid: CoreGrid) -> bool:
+    return all(used.max() <= grid.limits[resource] for resource, used in grid.used.items())
 
 
 def channel_overlap(projection: Projection, cut: tuple[int, int]) -> tuple[int, int]:
@@ -290,19 +361,22 @@ def channel_overlap(projection: Projection, cut: tuple[int, int]) -> tuple[int, 
     return groups * kernel.c_in_per_group, min(per_group, b - a)
 
 
-def reached_positions(
-    projection: Projection, grid: CoreGrid, source: tuple[int, ...], channel_block: int
-) -> np.ndarray:
-    """Which source elements reach which blocks: bool [rows, columns, C, H, W] for one channel block."""
+def segment_reached(
+    projection: Projection, grid: CoreGrid, source: tuple[int, ...]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Which source rows reach which row segments, and columns which column segments (bool).
+
+    Returns [row segments, H] and [column segments, W]; a source position reaches a block when its row and
+    its column do.
+    """
     kernel = projection.kernel
-    height, width = grid.rows[-1][1], grid.columns[-1][1]
-    across_rows = _segment_any(kernel.reach(0, source[1], height), grid.rows)
-    across_columns = _segment_any(kernel.reach(1, source[2], width), grid.columns)
-    channels = source_channels(projection, grid.channels[channel_block], source[0])
-    return (
-        across_rows[:, None, None, :, None]
-        & across_columns[None, :, None, None, :]
-        & channels[None, None, :, None, None]
+    taps = (
+        kernel.reach(0, source[1], grid.rows[-1][1]) > 0,
+        kernel.reach(1, source[2], grid.columns[-1][1]) > 0,
+    )
+    return tuple(  # type: ignore[return-value]
+        np.stack([t[a:b].any(axis=0) for a, b in cuts])
+        for t, cuts in zip(taps, (grid.rows, grid.columns), strict=True)
     )
 
 
@@ -318,10 +392,6 @@ def source_channels(projection: Projection, cut: tuple[int, int], channels: int)
     out_per_group, in_per_group = kernel.c_out // groups, kernel.c_in // groups
     hit[a // out_per_group * in_per_group : -(-b // out_per_group) * in_per_group] = True
     return hit
-
-
-def _segment_any(taps: np.ndarray, cuts: tuple[tuple[int, int], ...]) -> np.ndarray:
-    return np.stack([(taps[a:b] > 0).any(axis=0) for a, b in cuts])
 
 
 def _steps(size: int) -> list[int]:

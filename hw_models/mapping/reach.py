@@ -13,13 +13,17 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Pattern:
-    """Relative targets of a source index within a segment: how many, in how many consecutive stretches."""
+    """Relative targets of a source index within a segment: how many, in how many consecutive stretches.
+
+    ``sources``: how many source indices have just these targets, with these weights.
+    """
 
     targets: int
     stretches: int
+    sources: int
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class SegmentReach:
     """What one axis segment of a target population sees of a source axis.
 
@@ -52,5 +56,5 @@ def segment_reach(taps: np.ndarray, first_tap: np.ndarray, segment: tuple[int, i
             (int(t - targets[0]), int(first_tap[a + t, source]), int(taps[a + t, source])) for t in targets
         )
         stretches = 1 + int(np.count_nonzero(np.diff(targets) > 1))
-        seen[key] = Pattern(len(targets), stretches)
+        seen[key] = Pattern(len(targets), stretches, 1 + (seen[key].sources if key in seen else 0))
     return SegmentReach(len(halo), tuple(seen.values()))
