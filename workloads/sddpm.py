@@ -14,9 +14,9 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from nsim.workloads.samplers import DIFFUSION_STEPS
 from nsim.workloads.spiking import IFNode
 
-DIFFUSION_STEPS = 1000
 READOUT_DECAY = 0.8
 
 
@@ -33,12 +33,9 @@ class SDDPMConfig:
     v_threshold: float = 1.0
 
 
-class OverTime(nn.Module):
-    """Apply ``layer`` to every time step: fuse T and B, apply, split them again."""
-
-    @staticmethod
-    def apply(layer: nn.Module, x: torch.Tensor) -> torch.Tensor:
-        return layer(x.flatten(0, 1)).unflatten(0, (x.shape[0], x.shape[1]))
+def over_time(layer: nn.Module, x: torch.Tensor) -> torch.Tensor:
+    """Apply ``layer`` to every time step of x [T, B, ...]: fuse T and B, apply, split them again."""
+    return layer(x.flatten(0, 1)).unflatten(0, (x.shape[0], x.shape[1]))
 
 
 class Swish(nn.Module):
@@ -82,12 +79,12 @@ class ResidualBlock(nn.Module):
         self.shortcut = nn.Identity() if c_in == c_out else nn.Conv2d(c_in, c_out, 1)
 
     def forward(self, x: torch.Tensor, temb: torch.Tensor) -> torch.Tensor:
-        h = OverTime.apply(self.bn1, OverTime.apply(self.conv1, self.neuron1(x)))
+        h = over_time(self.bn1, over_time(self.conv1, self.neuron1(x)))
         h = h + self.temb_proj(temb)[None, :, :, None, None]
-        h = OverTime.apply(self.bn2, OverTime.apply(self.conv2, self.neuron2(h)))
+        h = over_time(self.bn2, over_time(self.conv2, self.neuron2(h)))
         if isinstance(self.shortcut, nn.Identity):
             return h + x
-        return h + OverTime.apply(self.shortcut, x)
+        return h + over_time(self.shortcut, x)
 
 
 class DownBlock(nn.Module):
@@ -100,7 +97,7 @@ class DownBlock(nn.Module):
         self.bn = nn.BatchNorm2d(channels)
 
     def forward(self, x: torch.Tensor, temb: torch.Tensor) -> torch.Tensor:
-        return OverTime.apply(self.bn, OverTime.apply(self.conv, self.neuron(x)))
+        return over_time(self.bn, over_time(self.conv, self.neuron(x)))
 
 
 class UpBlock(nn.Module):
@@ -115,7 +112,7 @@ class UpBlock(nn.Module):
     def forward(self, x: torch.Tensor, temb: torch.Tensor) -> torch.Tensor:
         s = self.neuron(x)
         up = nn.functional.interpolate(s.flatten(0, 1), scale_factor=2, mode="nearest")
-        return OverTime.apply(self.bn, self.conv(up).unflatten(0, (s.shape[0], s.shape[1])))
+        return over_time(self.bn, self.conv(up).unflatten(0, (s.shape[0], s.shape[1])))
 
 
 class MembraneReadout(nn.Module):
@@ -191,8 +188,8 @@ class SpikingUNet(nn.Module):
     def forward(self, x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
         temb = self.time_embedding(t)
         h = x.unsqueeze(0).expand(self.config.time_steps, -1, -1, -1, -1)
-        h = self.neuron(OverTime.apply(self.bn, OverTime.apply(self.conv, h)))
-        h = OverTime.apply(self.bn_identity, OverTime.apply(self.conv_identity, h))
+        h = self.neuron(over_time(self.bn, over_time(self.conv, h)))
+        h = over_time(self.bn_identity, over_time(self.conv_identity, h))
         skips = [h]
         for block in self.downblocks:
             h = block(h, temb)
@@ -203,8 +200,8 @@ class SpikingUNet(nn.Module):
             if isinstance(block, ResidualBlock):
                 h = torch.cat([h, skips.pop()], dim=2)
             h = block(h, temb)
-        y = self.tail_swish(OverTime.apply(self.tail_bn, h))
-        y = OverTime.apply(self.tail_conv, y)
+        y = self.tail_swish(over_time(self.tail_bn, h))
+        y = over_time(self.tail_conv, y)
         z = self.T_output_layer(y.permute(1, 2, 3, 4, 0)).permute(4, 0, 1, 2, 3)
-        z = self.last_swish(OverTime.apply(self.last_bn, z))
+        z = self.last_swish(over_time(self.last_bn, z))
         return self.readout(z + y)

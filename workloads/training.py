@@ -1,4 +1,4 @@
-"""Training of the bundled denoisers: the DDPM noise-prediction loss, surrogate gradients, weight averaging."""
+"""Training of the bundled denoisers: DDPM's noise-prediction loss, surrogate gradients, weight averaging."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from nsim.workloads.samplers import linear_schedule
-from nsim.workloads.sddpm import DIFFUSION_STEPS, SDDPMConfig, SpikingUNet
+from nsim.workloads.samplers import DIFFUSION_STEPS, linear_schedule
+from nsim.workloads.sddpm import SDDPMConfig, SpikingUNet
 
 DIGITS_MODEL = SDDPMConfig(
     image_channels=1, image_size=16, channels=32, channel_multipliers=(1, 2), blocks_per_level=1, time_steps=4
@@ -23,7 +23,7 @@ DIGITS_MODEL = SDDPMConfig(
 class TrainConfig:
     """One training run. The learning rate warms up linearly, then falls to zero along a cosine."""
 
-    iterations: int = 12_000
+    iterations: int = 9_000
     batch_size: int = 32
     learning_rate: float = 1e-3
     warmup_iterations: int = 300
