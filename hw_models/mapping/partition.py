@@ -8,7 +8,7 @@ with the least cores + axon fill + memory fill is kept (the cost of the NxTF com
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import product
 from typing import Any
 
@@ -322,7 +322,7 @@ class _Layer:
                 source = entries[projection.source]
                 rows, columns = segment_reached(projection, grid, source.shape)
                 cores = np.outer(rows.sum(axis=0), columns.sum(axis=0))
-                hit = source_channels(projection, cut, source.shape[0])
+                hit = channel_targets(projection, cut) > 0
                 source[hit] += cores * self.entry_cost(grid)
 
 
@@ -346,19 +346,20 @@ def _fits(grid: CoreGrid) -> bool:
 
 
 def channel_overlap(projection: Projection, cut: tuple[int, int]) -> tuple[int, int]:
-    """How a channel block meets a projection: (source channels that reach it, targets of each of them)."""
-    first, last = projection.target_channels
-    a, b = max(first, cut[0]) - first, min(last, cut[1]) - first
-    if a >= b:
-        return 0, 0
+    """How a channel block meets a projection: (source channels that reach it, most targets of any of them)."""
+    reach = channel_targets(projection, cut)
+    return int(np.count_nonzero(reach)), int(reach.max(initial=0))
+
+
+@lru_cache(maxsize=4096)
+def channel_targets(projection: Projection, cut: tuple[int, int]) -> np.ndarray:
+    """For every source channel, how many target channels of the block ``cut`` it reaches: int64 [C_source]."""
     kernel = projection.kernel
-    if kernel.is_identity:
-        return b - a, 1
-    if kernel.groups == 1:
-        return kernel.c_in, b - a
-    per_group = kernel.c_out // kernel.groups
-    groups = -(-b // per_group) - a // per_group
-    return groups * kernel.c_in_per_group, min(per_group, b - a)
+    first, last = projection.target_channels
+    inside = np.zeros(kernel.c_out, np.int64)
+    inside[max(first, cut[0]) - first : max(0, min(last, cut[1]) - first)] = 1
+    groups = kernel.channels if kernel.is_identity else kernel.groups
+    return np.repeat(inside.reshape(groups, -1).sum(axis=1), kernel.c_in // groups)
 
 
 def segment_reached(
@@ -378,20 +379,6 @@ def segment_reached(
         np.stack([t[a:b].any(axis=0) for a, b in cuts])
         for t, cuts in zip(taps, (grid.rows, grid.columns), strict=True)
     )
-
-
-def source_channels(projection: Projection, cut: tuple[int, int], channels: int) -> np.ndarray:
-    """Source channels [C] (bool) that reach the target channels ``cut``."""
-    first, last = projection.target_channels
-    a, b = max(first, cut[0]) - first, min(last, cut[1]) - first
-    hit = np.zeros(channels, bool)
-    if a >= b:
-        return hit
-    kernel = projection.kernel
-    groups = kernel.channels if kernel.is_identity else kernel.groups
-    out_per_group, in_per_group = kernel.c_out // groups, kernel.c_in // groups
-    hit[a // out_per_group * in_per_group : -(-b // out_per_group) * in_per_group] = True
-    return hit
 
 
 def _steps(size: int) -> list[int]:

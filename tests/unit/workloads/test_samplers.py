@@ -36,10 +36,6 @@ def gaussian_denoiser(deviation: float) -> Denoiser:
     return denoise
 
 
-def test_samplers_and_network_agree_on_the_diffusion_steps() -> None:
-    assert DIFFUSION_STEPS == sddpm.DIFFUSION_STEPS
-
-
 @pytest.mark.parametrize(
     ("text", "times"),
     [

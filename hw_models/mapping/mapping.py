@@ -1,0 +1,104 @@
+"""A network laid out on chips: which core holds what, what it uses of the core, and where the core is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from nsim.frontends.model import Model
+from nsim.frontends.network import Network
+from nsim.hw_models.mapping.expand import expand
+from nsim.hw_models.mapping.partition import RESOURCES, CoreGrid, cores_per_chip, partition
+from nsim.hw_models.mapping.place import Placement, place_row_major
+from nsim.hw_models.spec import ChipSpec
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True, eq=False)
+class Mapping:
+    """A model on a chip.
+
+    ``laid_out`` is the network as the cores hold it: analog streams expanded into synapses. ``grids``
+    gives the cores of each population, in order of execution.
+    """
+
+    model: Model
+    chip: ChipSpec
+    laid_out: Network
+    grids: dict[str, CoreGrid]
+    placement: Placement
+
+    @property
+    def core_count(self) -> int:
+        """Cores in use."""
+        return sum(grid.size for grid in self.grids.values())
+
+    @property
+    def chips(self) -> int:
+        """Chips in use."""
+        return self.placement.chips
+
+    @cached_property
+    def layer_of_core(self) -> np.ndarray:
+        """Population name of every core (object array)."""
+        return np.repeat([*self.grids], [grid.size for grid in self.grids.values()]).astype(object)
+
+    @cached_property
+    def cores(self) -> pd.DataFrame:
+        """One row per core: place, layer, block (first and past-the-last index), and resources in use."""
+        import pandas as pd
+
+        frames = []
+        for grid in self.grids.values():
+            index = np.indices(grid.shape).reshape(3, -1)
+            place = self.placement
+            ids = grid.core_ids.ravel()
+            frame = {
+                "core": ids,
+                "chip": place.chip[ids],
+                "tile_x": place.tile_x[ids],
+                "tile_y": place.tile_y[ids],
+                "layer": grid.population,
+            }
+            cuts = {"row": grid.rows, "column": grid.columns, "channel": grid.channels}
+            for (axis, segments), i in zip(cuts.items(), index, strict=True):
+                frame[f"{axis}_first"] = np.array([a for a, _ in segments])[i]
+                frame[f"{axis}_end"] = np.array([b for _, b in segments])[i]
+            frame.update({r: grid.used[r].ravel() for r in RESOURCES})
+            frames.append(pd.DataFrame(frame))
+        return pd.concat(frames, ignore_index=True)
+
+    def utilization(self) -> dict[str, tuple[int, int]]:
+        """Resource to (used, available on the cores in use); cores and chips likewise.
+
+        The compartments available shrink where long delays take more accumulator slots.
+        """
+        total = {"cores": (self.core_count, self.chips * cores_per_chip(self.chip))}
+        for resource in RESOURCES[:-1]:
+            used = sum(int(grid.used[resource].sum()) for grid in self.grids.values())
+            available = sum(grid.limits[resource] * grid.size for grid in self.grids.values())
+            total[resource] = (used, available)
+        return total
+
+    def binding(self) -> dict[str, str]:
+        """For each population, the resource of which its fullest core has least left."""
+        return {
+            name: max(RESOURCES, key=lambda r: grid.used[r].max() / grid.limits[r])
+            for name, grid in self.grids.items()
+        }
+
+
+def map_model(model: Model, chip: ChipSpec) -> Mapping:
+    """Lay a model out on a chip: expand analog streams, partition, place in row-major order.
+
+    Raises MappingError, naming layer, rule, need and limit, for what cannot fit.
+    """
+    laid_out = expand(model.network)
+    grids = partition(laid_out, chip)
+    placement = place_row_major(sum(grid.size for grid in grids.values()), chip)
+    return Mapping(model, chip, laid_out, grids, placement)

@@ -1,0 +1,62 @@
+"""The fast kernels once more as plain loops: slow, and easy to believe. The tests' golden model."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import numpy as np
+
+from nsim.frontends.kernel import Kernel
+from nsim.frontends.network import NeuronModel
+
+
+def project_naive(source: np.ndarray, kernel: Kernel) -> np.ndarray:
+    """Apply ``kernel`` to ``source`` [N, H, W, C] by scattering; returns float64 [N, OH, OW, Cout].
+
+    Every non-zero source element sends its value, times one weight row, to each target that a tap of the
+    kernel joins it to. An up-sampled element sends once from each of its copies.
+    """
+    n, height, width, channels = source.shape
+    kh, kw = kernel.size
+    up, groups = kernel.upsample, kernel.channels if kernel.is_identity else kernel.groups
+    per_group, out_per_group = channels // groups, kernel.c_out // groups
+    out = np.zeros((n, *kernel.out_size(height, width), kernel.c_out))
+    for image, y, x, c in np.argwhere(source):
+        group = c // per_group
+        targets = slice(group * out_per_group, (group + 1) * out_per_group)
+        for dy, dx, ky, kx in product(range(up), range(up), range(kh), range(kw)):
+            oy, off_row = divmod(y * up + dy + kernel.padding[0] - ky * kernel.dilation[0], kernel.stride[0])
+            ox, off_col = divmod(x * up + dx + kernel.padding[1] - kx * kernel.dilation[1], kernel.stride[1])
+            if off_row or off_col or not (0 <= oy < out.shape[1] and 0 <= ox < out.shape[2]):
+                continue
+            row = kernel.array[targets, c % per_group, ky, kx]
+            out[image, oy, ox, targets] += float(source[image, y, x, c]) * row
+    return out
+
+
+def update_naive(neuron: NeuronModel, current: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Play neurons of input ``current`` [T, ...] one by one, in the precision of ``current``.
+
+    Returns spikes (bool) and potentials, both [T, ...]; a potential is the state carried on, after reset.
+    """
+    spikes, potentials = np.zeros(current.shape, bool), np.zeros_like(current)
+    rest = current.dtype.type(neuron.v_reset or 0.0)
+    for at in np.ndindex(current.shape[1:]):
+        v = rest
+        for step in range(len(current)):
+            x = current[(step, *at)]
+            if neuron.tau is None:
+                u = v + x
+            elif neuron.decay_input:
+                u = v + (x - (v - rest)) / neuron.tau
+            else:
+                u = v - (v - rest) / neuron.tau + x
+            fired = u >= current.dtype.type(neuron.v_threshold)
+            if not fired:
+                v = u
+            elif neuron.v_reset is None:
+                v = u - neuron.v_threshold
+            else:
+                v = rest
+            spikes[(step, *at)], potentials[(step, *at)] = fired, v
+    return spikes, potentials

@@ -1,0 +1,56 @@
+"""How long each tick takes, by closed formulas: the busiest core, then the barrier.
+
+``analytic`` level (the published "simple" model of SANA-FE): in one tick a core spends
+N = idle and active updates, spikes and outgoing packets on its neurons, and
+M = incoming packets and synaptic events on its inputs; the two halves overlap. The tick takes
+max over cores of max(N, M), plus the barrier over the tiles and chips in use.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from nsim.hw_models.spec import Calibration
+from nsim.simulator.core_counts import EventCounts
+
+NEURON_EVENTS = ("update_idle", "update_active", "spike", "packet_out")
+INPUT_EVENTS = ("packet_in", "synaptic_event_conv", "synaptic_event_dense")
+
+
+@dataclass(frozen=True, eq=False)
+class TickTimes:
+    """Time of every tick: ``core_ns`` (the busiest core) and ``barrier_ns``, float64 [B, ticks].
+
+    ``busiest`` [B, ticks]: id of that core. ``left_out``: events whose time no source gives; the times are
+    a lower bound by that much.
+    """
+
+    core_ns: np.ndarray
+    barrier_ns: np.ndarray
+    busiest: np.ndarray
+    left_out: tuple[str, ...]
+
+    @property
+    def call_ns(self) -> np.ndarray:
+        """Time of one image's call [B]."""
+        return (self.core_ns + self.barrier_ns).sum(axis=1)
+
+
+def analytic_times(counts: EventCounts, calibration: Calibration) -> TickTimes:
+    """Tick times by the closed formulas with one calibration's figures."""
+    cost = {event: calibration.time_ns(event) for event in (*NEURON_EVENTS, *INPUT_EVENTS)}
+
+    def busy(events: tuple[str, ...]) -> np.ndarray:
+        known = [cost[e] * counts.per_core[e] for e in events if cost[e]]
+        return np.asarray(sum(known, np.zeros_like(counts.per_core["spike"], dtype=np.float64)))
+
+    per_core = np.maximum(busy(NEURON_EVENTS), busy(INPUT_EVENTS))
+    core_ns = per_core.max(axis=2)
+    place = counts.mapping.placement
+    barrier = calibration.barrier_ns(place.tiles, place.chips)
+    happened = {event for event, n in counts.per_core.items() if n.any()}
+    happened |= {event for _, event in counts.per_call}
+    left_out = tuple(sorted(e for e in happened if calibration.time_ns(e) is None))
+    return TickTimes(core_ns, np.full_like(core_ns, barrier), per_core.argmax(axis=2), left_out)
