@@ -81,6 +81,11 @@ class Value:
         return views.shape_of(self.axes, self.sizes)
 
     @property
+    def text(self) -> str:
+        """Axes and sizes, for error messages."""
+        return views.text(self.axes, self.sizes)
+
+    @property
     def map_shape(self) -> tuple[int, int, int]:
         """(C, H, W)."""
         return (self.sizes["C"], self.sizes["H"], self.sizes["W"])
@@ -125,7 +130,7 @@ class _Lowering:
             if node.op == "placeholder":
                 self.values[node] = self._input(node, node is inputs[0])
             elif node.op == "output":
-                output = self._host_input(self.values[node.args[0]], node)
+                output = self._output(node.args[0])
             else:
                 self.values[node] = self._settled(node, self._visit(node))
         return Network(
@@ -150,6 +155,13 @@ class _Lowering:
         self.kinds[node.name] = "source"
         c, h, w = self.image_shape
         return Value(Ref(node.name), IMAGE_AXES, {"B": BATCH, "C": c, "H": h, "W": w})
+
+    def _output(self, returned: Any) -> str:
+        value = self.values[returned] if isinstance(returned, fx.Node) else None
+        if not isinstance(value, Value) or value.axes != IMAGE_AXES:
+            found = value.text if isinstance(value, Value) else f"a {type(returned).__name__}"
+            raise UnsupportedOpError(f"{self.name}: a denoiser returns one tensor [B, C, H, W], not {found}")
+        return self._host_input(value, returned)
 
     def _visit(self, node: fx.Node) -> Any:
         args = fx.node.map_arg(node.args, lambda n: self.values[n])
@@ -177,7 +189,9 @@ class _Lowering:
         if not (isinstance(value, Value) and isinstance(value.content, Sum)):
             return value
         readers = [user for user in node.users if not _reads_only_shape(user)]
-        home = owner(node) or value.content.home or _parent(readers[0]) + ".input"
+        if not readers:
+            return value
+        home = owner(node) or value.content.home or _path(_parent(readers[0]), "input")
         value = replace(value, content=replace(value.content, home=home))
         return self._materialised(value) if len(readers) > 1 else value
 
@@ -225,7 +239,7 @@ class _Lowering:
 
     def _neuron(self, node: fx.Node, module: nn.Module, value: Value) -> Value:
         if value.axes != STEP_AXES:
-            raise self._unsupported(node, f"neuron input with axes {value.axes}, expected T, B, C, H, W")
+            raise UnsupportedOpError(f"{node.target}: a neuron takes [T, B, C, H, W], not {value.text}")
         name = str(node.target)
         if name in self.kinds:
             raise UnsupportedOpError(
@@ -244,9 +258,9 @@ class _Lowering:
         kernel: Kernel | None = None,
     ) -> str:
         """Add a host op and return its name."""
-        name = (
-            str(node.target) if node.op == "call_module" else ".".join(filter(None, (owner(node), node.name)))
-        )
+        path = str(node.target) if node.op == "call_module" else _path(owner(node), node.name)
+        names = (path, *(f"{path}@{call}" for call in range(1, 1000)))
+        name = next(n for n in names if n not in self.kinds)
         in_shape = _feature_shape(inputs[0])
         self.kinds[name] = "host"
         self.host_ops.append(
@@ -268,7 +282,7 @@ class _Lowering:
         content = value.content
         if isinstance(content, Sum):
             only = content.terms[0] if len(content.terms) == 1 and not content.host_biases else None
-            if only is None or not only.kernel.is_identity or only.scale is None:
+            if only is None or only.scale is None or not only.kernel.is_identity or only.kernel.upsample > 1:
                 content = self._materialised(value).content
             else:
                 name = self._unique(only.name)
@@ -286,8 +300,10 @@ class _Lowering:
         if isinstance(content, Sum):
             return content
         if not isinstance(content, Ref) or self.kinds[content.name] in ("host", "time"):
+            what = f"{content.name}: {value.text} of the host" if isinstance(content, Ref) else "a constant"
             raise UnsupportedOpError(
-                f"{self.name}: a host-side or constant tensor of axes {value.axes} is added to a neuron's input"
+                f"{what} cannot be the input of on-chip populations; of what the host computes only a "
+                "current per channel [B, C], added to a convolution's output, can"
             )
         kernel = Kernel(channels=value.sizes["C"], upsample=content.upsample)
         return Sum((Term("", content.name, kernel),), (), "")
@@ -310,7 +326,7 @@ def _convolution(low: _Lowering, node: fx.Node, conv: Any, value: Value) -> Valu
             raise low._unsupported(node, "Conv3d that is not a per-step 2-D convolution over (H, W, T)")
         weight, stride, padding, dilation = weight[..., 0], stride[:-1], padding[:-1], dilation[:-1]
     elif value.axes not in (MAP_AXES, IMAGE_AXES):
-        raise low._unsupported(node, f"Conv2d on axes {value.axes}")
+        raise low._unsupported(node, f"Conv2d on {value.text}")
     if isinstance(padding, str) or conv.padding_mode != "zeros":
         raise low._unsupported(node, f"padding {conv.padding!r} ({conv.padding_mode})")
     content = low._materialised(value).content
@@ -364,7 +380,7 @@ def _batch_norm(low: _Lowering, node: fx.Node, norm: Any, value: Value) -> Value
 
 def _linear(low: _Lowering, node: fx.Node, linear: Any, value: Value) -> Value:
     if not low.is_host(value) or value.axes[0] != ("B",) or len(value.axes) != 2:
-        raise low._unsupported(node, f"Linear on axes {value.axes} outside the time embedding")
+        raise low._unsupported(node, f"Linear on {value.text} outside the time embedding")
     params = {"weight": _array(linear.weight)}
     if linear.bias is not None:
         params["bias"] = _array(linear.bias)
@@ -394,16 +410,16 @@ def _add(low: _Lowering, node: fx.Node, left: Any, right: Any) -> Value:
         raise low._unsupported(node, "adding a number")
     if low.is_host(left) and not low.is_host(right):
         left, right = right, left
-    if low.is_host(left):
-        return replace(left, content=Ref(low._host(node, "add", [left, right])))
-    if low.is_host(right):
+    if low.is_host(right) and not low.is_host(left):
         if right.axes not in (((), ("B",), ("C",), (), ()), (("B",), ("C",), (), ())):
-            raise low._unsupported(node, f"adding a host value of axes {right.axes} to a current")
+            raise low._unsupported(node, f"adding {right.text} of the host to a current {left.text}")
         content = low._as_sum(left)
         assert isinstance(right.content, Ref)
         return replace(left, content=replace(content, host_biases=(*content.host_biases, right.content.name)))
-    if left.axes != right.axes or left.sizes != right.sizes:
-        raise low._unsupported(node, f"adding tensors of shapes {left.shape} and {right.shape}")
+    if (left.axes, left.shape) != (right.axes, right.shape):
+        raise low._unsupported(node, f"adding {right.text} to {left.text}")
+    if low.is_host(left):
+        return replace(left, content=Ref(low._host(node, "add", [left, right])))
     a, b = low._as_sum(left), low._as_sum(right)
     return replace(
         left, content=Sum((*a.terms, *b.terms), (*a.host_biases, *b.host_biases), a.home or b.home)
@@ -434,6 +450,8 @@ def _multiply(low: _Lowering, node: fx.Node, left: Any, right: Any) -> Value:
             raise low._unsupported(node, f"multiplying by a constant of shape {right.content.shape}")
         weights = right.content.reshape(-1).astype(np.float64)
         return replace(left, content=Ref(low._host(node, "scale", [left], params={"per_step": weights})))
+    if (left.axes, left.shape) != (right.axes, right.shape):
+        raise low._unsupported(node, f"multiplying {left.text} by {right.text}")
     return replace(left, content=Ref(low._host(node, "multiply", [left, right])))
 
 
@@ -443,7 +461,7 @@ def _sigmoid(low: _Lowering, node: fx.Node, value: Value) -> Value:
 
 def _sum(low: _Lowering, node: fx.Node, value: Value, dim: int) -> Value:
     if value.axes[dim] != ("T",):
-        raise low._unsupported(node, f"sum over {value.axes[dim]}; only the sum over time is known")
+        raise low._unsupported(node, f"sum of {value.text} over dimension {dim}, not time,")
     axes = value.axes[:dim] + value.axes[dim + 1 :]
     return Value(Ref(low._host(node, "sum_over_time", [value])), axes, value.sizes)
 
@@ -455,7 +473,7 @@ def _interpolate(low: _Lowering, node: fx.Node, value: Value, **options: Any) ->
         or factor != int(factor or 0)
         or value.axes not in (MAP_AXES, IMAGE_AXES)
     ):
-        raise low._unsupported(node, f"interpolate with {options}; only nearest by a whole factor is known")
+        raise low._unsupported(node, f"interpolate with {options}, not nearest by a whole factor,")
     content = low._materialised(value).content
     assert isinstance(content, Ref)
     factor = int(factor)
@@ -469,7 +487,7 @@ def _view(change: Callable[..., views.Axes | None]) -> Callable[..., Value]:
     def handler(low: _Lowering, node: fx.Node, value: Value, *args: Any) -> Value:
         axes = change(value, *args)
         if axes is None:
-            raise low._unsupported(node, f"{node.target} of shape {value.shape} with {args} cuts an axis")
+            raise low._unsupported(node, f"{node.target} of {value.text} with {args} cuts an axis")
         return replace(value, axes=axes)
 
     return handler
@@ -478,7 +496,7 @@ def _view(change: Callable[..., views.Axes | None]) -> Callable[..., Value]:
 def _expand(low: _Lowering, node: fx.Node, value: Value, *shape: int) -> Value:
     """The same image at every time step: a new leading axis becomes T."""
     if value.axes != ((), *IMAGE_AXES) or shape[0] != low.time_steps:
-        raise low._unsupported(node, f"expand of axes {value.axes} to {shape}")
+        raise low._unsupported(node, f"expand of {value.text} to {shape}")
     return Value(value.content, STEP_AXES, {**value.sizes, "T": low.time_steps})
 
 
@@ -559,6 +577,10 @@ def _flat(args: Any) -> list[Any]:
 def _parent(node: fx.Node) -> str:
     path = owner(node)
     return path.rpartition(".")[0] if node.op == "call_module" else path
+
+
+def _path(*parts: str) -> str:
+    return ".".join(filter(None, parts))
 
 
 def _reads_only_shape(node: fx.Node) -> bool:

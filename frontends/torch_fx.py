@@ -25,9 +25,8 @@ class SpikingTracer(fx.Tracer):
 
 def trace(module: nn.Module) -> fx.GraphModule:
     """Trace ``module.forward``; raises UnsupportedOpError when its control flow depends on tensor values."""
-    tracer = SpikingTracer()
     try:
-        return fx.GraphModule(tracer.root if hasattr(tracer, "root") else module, tracer.trace(module))
+        return fx.GraphModule(module, SpikingTracer().trace(module))
     except (torch.fx.proxy.TraceError, TypeError) as error:
         raise UnsupportedOpError(
             f"{type(module).__name__} cannot be traced: {error}. "

@@ -18,6 +18,12 @@ def shape_of(axes: Axes, sizes: Sizes) -> tuple[int, ...]:
     return tuple(math.prod(sizes[label] for label in group) for group in axes)
 
 
+def text(axes: Axes, sizes: Sizes) -> str:
+    """Axes for an error message: ``[T=4*B, C=128, 1]``; the batch has no size of its own."""
+    names = {label: label if label == "B" else f"{label}={sizes[label]}" for group in axes for label in group}
+    return "[" + ", ".join("*".join(names[label] for label in group) or "1" for group in axes) + "]"
+
+
 def flatten(axes: Axes, start: int, end: int) -> Axes:
     """``tensor.flatten(start, end)``."""
     start, end = start % len(axes), end % len(axes)

@@ -1,1 +1,87 @@
-"""nsim: what does this trained spiking denoiser really cost on this chip?"""
+"""nsim: what does this trained spiking denoiser really cost on this chip?
+
+    model   = nsim.load("model.pt")
+    mapping = nsim.map(model, chip="loihi")
+    run     = nsim.run(mapping, sampler="ddim:50", seed=0)
+    run.energy().groupby("cause").energy_pj.sum()
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import platformdirs
+
+# Before numba is imported: compiled kernels go to the user's cache, not into site-packages, where they
+# would outlive an uninstall.
+os.environ.setdefault("NUMBA_CACHE_DIR", str(platformdirs.user_cache_path("nsim") / "numba"))
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from nsim.frontends.model import Model
+    from nsim.hw_models.mapping.mapping import Mapping
+    from nsim.reports.run import Run
+    from nsim.simulator.engine import Call, Precision
+
+__version__ = "0.1.0"
+__all__ = ["__version__", "load", "map", "run", "simulate"]
+
+
+def load(path: str | Path, time_steps: int | None = None, v_threshold: float | None = None) -> Model:
+    """Load a model file: a seed author's checkpoint or a bundle, traced and lowered.
+
+    ``time_steps``: the SNN's T (default: the bundle's, or 4); ``v_threshold``: threshold of every neuron.
+    Raises nsim.errors.ModelFileError for what is not a model nsim knows.
+    """
+    from nsim.workloads.load import load_model
+
+    return load_model(Path(path), time_steps, v_threshold)
+
+
+def simulate(model: Model, x: Any, t: Any, precision: Precision = "float64") -> Call:
+    """Play one denoiser call event by event: ``x`` [B, C, H, W] and ``t`` [B], numpy or torch.
+
+    Returns a Call with ``.eps``, ``.spikes`` (layer name to bool [T, B, C, H, W]) and ``.counts``.
+    """
+    from nsim.simulator.engine import Engine
+
+    return Engine(model.network, precision).call(_numpy(x), _numpy(t), keep_currents=True)
+
+
+def map(model: Model, chip: str = "loihi") -> Mapping:
+    """Lay a model out on a chip: a bundled chip's name, or the path of a chip file.
+
+    Raises nsim.errors.MappingError for what cannot fit.
+    """
+    from nsim.hw_models.mapping.mapping import map_model
+
+    return map_model(model, str(chip))
+
+
+def run(
+    mapping: Mapping,
+    sampler: str | None = None,
+    seed: int = 0,
+    images: int = 1,
+    calibration: str | None = None,
+    out: str | Path | None = None,
+) -> Run:
+    """Generate ``images`` images and count, time and price every sampler step on the chip.
+
+    ``sampler`` like "ddim:50" (default: the model's own); ``calibration``: one of the chip's sets of
+    figures (default: the chip's). With ``out``, everything is written to that new folder step by step.
+    """
+    from nsim.reports.run import run_sampler
+
+    folder = None if out is None else Path(out)
+    return run_sampler(mapping, sampler, seed=seed, images=images, calibration=calibration, out=folder)
+
+
+def _numpy(array: Any) -> np.ndarray:
+    """A numpy array of a numpy or torch array."""
+    import numpy as np
+
+    return np.asarray(array.detach().cpu() if hasattr(array, "detach") else array)

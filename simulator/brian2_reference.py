@@ -45,10 +45,10 @@ def play(neuron: NeuronModel, currents: np.ndarray) -> tuple[np.ndarray, np.ndar
             codeobj_class=NumpyCodeObject,
         )
         group.v = constants["rest"]
-        update = group.run_regularly(_update(neuron), when="groups", codeobj_class=NumpyCodeObject)
+        group.run_regularly(_update(neuron), when="groups", codeobj_class=NumpyCodeObject)
         fired = brian2.SpikeMonitor(group, codeobj_class=NumpyCodeObject)
         state = brian2.StateMonitor(group, "v", record=True, when="end", dt=dt, codeobj_class=NumpyCodeObject)
-        brian2.Network(group, update, fired, state).run(len(currents) * dt, namespace={})
+        brian2.Network(group, fired, state).run(len(currents) * dt, namespace={})
         spikes = np.zeros(currents.shape, bool)
         spikes[np.rint(np.asarray(fired.t / dt)).astype(np.int64), np.asarray(fired.i)] = True
         return spikes, np.array(state.v).T

@@ -89,7 +89,7 @@ class Engine:
             run = _Runner(pool, self.threads)
             for item in network.execution_order():
                 if isinstance(item, HostOp):
-                    inputs = [state.read(name, network) for name in item.inputs]
+                    inputs = [state.read(name, item, network, self.dtype) for name in item.inputs]
                     state.values[item.name] = host_ops.evaluate(item, inputs, self.dtype)
                 elif item.kind != "source":
                     self._population(item, state, run, keep_currents)
@@ -209,11 +209,14 @@ class _State:
         self.currents: dict[str, np.ndarray] = {}
         self._lists: dict[tuple[str, int], tuple[np.ndarray, np.ndarray]] = {}
 
-    def read(self, name: str, network: Network) -> np.ndarray:
-        """Value of an input of a host op."""
+    def read(self, name: str, op: HostOp, network: Network, dtype: np.dtype) -> np.ndarray:
+        """Value of an input of a host op; what is constant over time is seen at each of its steps."""
         if name == network.diffusion_time:
             return self.times
-        return self.values[name]
+        value = self.spikes[name].astype(dtype) if name in self.spikes else self.values[name]
+        if op.every_step:
+            value = np.broadcast_to(value, (network.time_steps, *value.shape[1:]))
+        return value
 
     def lists_of(self, name: str, block: int) -> tuple[np.ndarray, np.ndarray]:
         """Spike lists of a population, made once per block size."""

@@ -17,7 +17,10 @@ from nsim.frontends.network import HostBias, Network, Population, Projection
 
 @dataclass(frozen=True, eq=False)
 class _Part:
-    """One linear path from a population to a stream: ``matrix @ (scale * kernel(source))`` at ``channel``."""
+    """One linear path from a population to a stream: ``matrix @ (scale * kernel(source))`` at ``channel``.
+
+    ``matrix`` is there only until `_merged` makes it part of the kernel.
+    """
 
     name: str
     source: str
@@ -87,11 +90,11 @@ def _stream(network: Network, population: Population, streams: dict[str, _Stream
             )
             continue
         kernel = projection.kernel
-        if kernel.size != (1, 1) or kernel.upsample != 1 or kernel.stride != (1, 1) or kernel.groups != 1:
+        if kernel.geometry != Kernel(kernel.channels).geometry or kernel.groups != 1:
             raise MappingError(
                 f"{projection.name}: {kernel.size[0]}x{kernel.size[1]} convolution of the analog stream "
                 f"{projection.source!r} cannot be expanded into synapses from earlier spikes; "
-                "only 1x1 convolutions and sums can"
+                "only sums and 1x1 convolutions without stride, padding and groups can"
             )
         if behind.host_biases and not (kernel.is_identity and projection.scale is None):
             raise MappingError(
@@ -115,15 +118,11 @@ def _compose(outer: Projection, matrix: np.ndarray | None, part: _Part) -> _Part
         part = replace(part, channel=part.channel + first)
         if own is None:
             return part
-        if part.matrix is not None:
-            return replace(part, matrix=own[:, None] * part.matrix)
         return replace(part, scale=own if part.scale is None else own * part.scale)
     columns = matrix[:, part.channel : part.channel + part.c_out]
     if scale is not None:
         columns = scale[:, None] * columns
-    if part.matrix is not None:
-        columns = columns @ part.matrix
-    elif part.scale is not None:
+    if part.scale is not None:
         columns = columns * part.scale
     return replace(part, channel=first, scale=None, matrix=columns)
 

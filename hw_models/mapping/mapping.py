@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from nsim.frontends.model import Model
+from nsim.hw_models.catalog import find_chip_file, load_chip
 from nsim.frontends.network import Network
 from nsim.hw_models.mapping.expand import expand
 from nsim.hw_models.mapping.partition import RESOURCES, CoreGrid, cores_per_chip, partition
@@ -29,6 +31,7 @@ class Mapping:
 
     model: Model
     chip: ChipSpec
+    chip_file: Path
     laid_out: Network
     grids: dict[str, CoreGrid]
     placement: Placement
@@ -93,12 +96,15 @@ class Mapping:
         }
 
 
-def map_model(model: Model, chip: ChipSpec) -> Mapping:
-    """Lay a model out on a chip: expand analog streams, partition, place in row-major order.
+def map_model(model: Model, chip_name: str) -> Mapping:
+    """Lay a model out on a chip (a bundled name or a file): expand streams, partition, place in row-major order.
 
-    Raises MappingError, naming layer, rule, need and limit, for what cannot fit.
+    Raises ChipFileError for a chip that cannot be read, MappingError, naming layer, rule, need and limit,
+    for what cannot fit.
     """
+    chip_file = find_chip_file(chip_name)
+    chip = load_chip(chip_name)
     laid_out = expand(model.network)
     grids = partition(laid_out, chip)
     placement = place_row_major(sum(grid.size for grid in grids.values()), chip)
-    return Mapping(model, chip, laid_out, grids, placement)
+    return Mapping(model, chip, chip_file, laid_out, grids, placement)

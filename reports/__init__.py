@@ -1,0 +1,1 @@
+"""Joules and pictures: pricing of counts, run folders, tables and plots."""

@@ -1,0 +1,100 @@
+"""Price counted events with a chip's figures: every picojoule belongs to one cell.
+
+A cell is (sampler step, layer, core, cause); its energy is a count times one figure of the chip file, or,
+for the floor, power times time. What the file marks as unknown gets NaN, not 0: it stays in the table with
+its count, and the total is a lower bound by that much.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pandas as pd
+
+from nsim.hw_models.spec import Calibration
+from nsim.units import PJ_PER_MW_NS
+
+COLUMNS = ["sampler_step", "layer", "core", "cause", "count", "energy_pj"]
+CHIP = "chip"
+"""The layer of what belongs to no layer: floors, barriers, resets."""
+
+
+@dataclass(frozen=True)
+class Activity:
+    """What a run counted, as tidy frames.
+
+    ``events``: sampler_step, layer, core (missing for what happens beside the cores), event, count;
+    ``latency``: one row per sampler step, image and tick, with time_ns; ``chips``: chips in use.
+    """
+
+    events: pd.DataFrame
+    latency: pd.DataFrame
+    chips: int
+
+
+@dataclass(frozen=True)
+class EnergyReport:
+    """Priced cells (columns: sampler_step, layer, core, cause, count, energy_pj) and what is not in them.
+
+    ``unknown``: cause to the chip file's reason for having no figure; ``included``: cause to the cause
+    whose figure already contains it; ``uncosted``: events with no line at all in the chip file.
+    """
+
+    cells: pd.DataFrame
+    unknown: dict[str, str]
+    included: dict[str, str]
+    uncosted: tuple[str, ...]
+
+    @property
+    def total_pj(self) -> float:
+        """Sum of all cells with a known price."""
+        return float(self.cells["energy_pj"].sum())
+
+
+def price(activity: Activity, calibration: Calibration) -> EnergyReport:
+    """Price what a run counted with one calibration."""
+    events = activity.events.rename(columns={"event": "cause"})
+    happened = set(events.loc[events["count"] > 0, "cause"])
+    uncosted = tuple(sorted(happened - set(calibration.events)))
+    prices = {cause: calibration.energy_pj(cause) for cause in happened - set(uncosted)}
+    cells = [
+        events.assign(energy_pj=events["count"] * events["cause"].map(prices).astype(float)),
+        _barriers(activity, calibration),
+        _floors(activity, calibration),
+    ]
+    figures = {cause: calibration.events[cause].energy_pj for cause in prices}
+    figures["barrier"] = calibration.barrier.energy_pj
+    return EnergyReport(
+        cells=pd.concat(cells, ignore_index=True)[COLUMNS],
+        unknown={c: f.why_unknown for c, f in sorted(figures.items()) if f.why_unknown is not None},
+        included={c: f.included_in for c, f in sorted(figures.items()) if f.included_in is not None},
+        uncosted=uncosted,
+    )
+
+
+def _beside_cores(steps: pd.Series, cause: str, counts: pd.Series, energy_pj: pd.Series) -> pd.DataFrame:
+    frame = pd.DataFrame({"sampler_step": steps, "cause": cause, "count": counts, "energy_pj": energy_pj})
+    return frame.assign(layer=CHIP, core=pd.array([pd.NA] * len(frame), dtype="Int64"))
+
+
+def _barriers(activity: Activity, calibration: Calibration) -> pd.DataFrame:
+    ticks = activity.latency.groupby("sampler_step").size().rename("ticks").reset_index()
+    charge = calibration.barrier.energy_pj.charge
+    each = float("nan") if charge is None else charge
+    return _beside_cores(ticks["sampler_step"], "barrier", ticks["ticks"], ticks["ticks"] * each)
+
+
+def _floors(activity: Activity, calibration: Calibration) -> pd.DataFrame:
+    """Power of every chip for as long as the call takes; the count is chips times nanoseconds, rounded."""
+    time_ns = activity.latency.groupby("sampler_step")["time_ns"].sum().reset_index()
+    chip_ns = time_ns["time_ns"] * activity.chips
+    floors = [
+        _beside_cores(
+            time_ns["sampler_step"],
+            name,
+            chip_ns.round().astype("int64"),
+            chip_ns * (float("nan") if power.power_mw.charge is None else power.power_mw.charge) * PJ_PER_MW_NS,
+        )
+        for name, power in calibration.floor.items()
+    ]
+    return pd.concat(floors, ignore_index=True)

@@ -1,0 +1,257 @@
+"""Run a sampler on a mapped model: count and time every sampler step, then price it and show it."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from nsim.errors import RunError
+from nsim.frontends.load import sha256
+from nsim.hw_models.catalog import load_chip, load_cost_rule
+from nsim.hw_models.mapping.mapping import Mapping
+from nsim.hw_models.spec import Calibration, ChipSpec
+from nsim.provenance import provenance
+from nsim.reports.energy import Activity, EnergyReport, price
+from nsim.reports.papers_rule import PapersRule, papers_rule
+from nsim.reports.run_folder import RunFolder
+from nsim.simulator.core_counts import CORE_EVENTS, CoreCounter, EventCounts
+from nsim.simulator.engine import Call, Engine, Precision
+from nsim.simulator.timing import TickTimes, analytic_times
+from nsim.workloads.samplers import initial_noise, parse_sampler, trajectory
+
+if TYPE_CHECKING:
+    from nsim.reports.run_plots import RunPlots
+
+Progress = Callable[[int, int], None]
+"""Called after every sampler step with (steps done, steps in all)."""
+
+
+def run_sampler(
+    mapping: Mapping,
+    sampler: str | None = None,
+    seed: int = 0,
+    images: int = 1,
+    calibration: str | None = None,
+    out: Path | None = None,
+    precision: Precision = "float32",
+    threads: int | None = None,
+    progress: Progress | None = None,
+) -> Run:
+    """Generate images on the chip, writing each sampler step to the run folder as it ends.
+
+    Without ``out`` the folder is temporary and goes with the returned Run. The chip makes the images one
+    after the other; their events are added up, their times follow each other. Raises RunError for a
+    sampler that is not known or a folder that is not empty, before anything is written.
+    """
+    model = mapping.model
+    spec = parse_sampler(sampler or model.sampler)
+    if images < 1:
+        raise RunError(f"{images} images: at least 1 is needed")
+    figures = mapping.chip.calibration(calibration)
+    temporary = tempfile.TemporaryDirectory(prefix="nsim-run-") if out is None else None
+    folder = RunFolder.create(Path(temporary.name) if temporary else Path(out or ""))
+    name = calibration or mapping.chip.default_calibration
+    manifest = _manifest(mapping, str(spec), seed, images, name, precision)
+    folder.write_manifest(manifest)
+    folder.copy_chip_file(mapping.chip_file)
+    folder.write_table("cores", mapping.cores)
+
+    engine, counter = Engine(model.network, precision, threads), CoreCounter(mapping)
+    folder.write_table("beside_cores", _beside_cores(counter.per_call))
+    walk = spec.build(seed)
+    shape = model.network.population_by_name[model.network.image].shape
+    calls: list[Call] = []
+
+    def denoise(x: np.ndarray, t: np.ndarray) -> np.ndarray:
+        calls.append(engine.call(x, t))
+        return calls[-1].eps
+
+    x = initial_noise((images, *shape), seed)
+    for step in trajectory(denoise, walk, x):
+        call = calls.pop()
+        counts = counter.count(call)
+        times = analytic_times(counts, figures)
+        folder.write_step("events", step.index, _events_table(counts))
+        folder.write_step("operations", step.index, call.counts)
+        folder.write_step("latency", step.index, _latency_table(times, mapping))
+        x = step.x
+        if progress is not None:
+            progress(step.index + 1, len(walk.timesteps))
+    folder.write_images(x)
+    folder.write_manifest({**manifest, "times_left_out": list(times.left_out), "complete": True})
+    return Run(folder, temporary)
+
+
+class Run:
+    """A finished run: its tables, priced and plotted on demand.
+
+    Everything is for all images together; ``images`` says how many there were.
+    """
+
+    def __init__(self, folder: RunFolder, temporary: tempfile.TemporaryDirectory[str] | None = None) -> None:
+        self.folder = folder
+        self.manifest = folder.manifest
+        self._temporary = temporary
+
+    @classmethod
+    def open(cls, path: str | Path) -> Run:
+        """Open a run folder; RunError when it is not a complete one."""
+        return cls(RunFolder.open(Path(path)))
+
+    @property
+    def images(self) -> int:
+        """Number of images generated."""
+        return int(self.manifest["images"])
+
+    @cached_property
+    def chip(self) -> ChipSpec:
+        """The chip file as it was when the run was made."""
+        return load_chip(str(self.folder.path / "chip.yaml"))
+
+    @property
+    def calibration(self) -> Calibration:
+        """The set of figures the run was timed with, and is priced with."""
+        return self.chip.calibration(self.manifest["calibration"])
+
+    @cached_property
+    def cores(self) -> pd.DataFrame:
+        """One row per core: place, layer, block, resources in use."""
+        return self.folder.table("cores")
+
+    def counts(self) -> pd.DataFrame:
+        """Events: sampler_step, layer, core (missing beside the cores), event, count; ticks added up."""
+        return self._counts.copy()
+
+    def operations(self) -> pd.DataFrame:
+        """The model as traced: sampler_step, layer, time_step, ac, graded_ac, mac, elementwise, ..."""
+        return self.folder.all_steps("operations")
+
+    def latency(self) -> pd.DataFrame:
+        """sampler_step, image, tick, core_ns, barrier_ns, time_ns, busiest_core, busiest_layer."""
+        return self._latency.copy()
+
+    def energy(self) -> pd.DataFrame:
+        """sampler_step, layer, core, cause, count, energy_pj (NaN where no figure is published)."""
+        return self.report.cells.copy()
+
+    @cached_property
+    def report(self) -> EnergyReport:
+        """The priced run, with what has no price."""
+        activity = Activity(self._counts, self._latency, int(self.manifest["chips"]))
+        return price(activity, self.calibration)
+
+    @cached_property
+    def papers_rule(self) -> PapersRule:
+        """One call of one image by the papers' 45 nm rule, the ANN twin's beside it."""
+        calls = self.images * int(self.manifest["sampler_steps"])
+        return papers_rule(
+            self.operations(), load_cost_rule("ann45"), calls, self.manifest["model"]["ann_twin_macs"]
+        )
+
+    @property
+    def plot(self) -> RunPlots:
+        """Figures: ``.energy()``, ``.latency()``, ``.layers()``, ``.rates()``, ``.operations()``, ``.samples()``."""
+        from nsim.reports.run_plots import RunPlots
+
+        return RunPlots(self)
+
+    @cached_property
+    def _latency(self) -> pd.DataFrame:
+        return self.folder.all_steps("latency")
+
+    @cached_property
+    def _counts(self) -> pd.DataFrame:
+        """Add up ticks file by file: a step's events by tick and core are large, their sums are not."""
+        layers = self.cores["layer"].to_numpy()
+        frames = []
+        for path in self.folder.steps("events"):
+            step = int(path.stem)
+            table = pq.read_table(path)
+            core = table["core"].to_numpy()
+            for event in CORE_EVENTS:
+                totals = np.zeros(len(layers), np.int64)
+                np.add.at(totals, core, table[event].to_numpy())
+                used = np.flatnonzero(totals)
+                frames.append(_tidy(step, layers[used], pd.array(used, dtype="Int64"), event, totals[used]))
+            beside = self.folder.table("beside_cores")
+            none = pd.array([pd.NA] * len(beside), dtype="Int64")
+            frames.append(
+                _tidy(step, beside["layer"], none, beside["event"], beside["count"] * self.images)
+            )
+        return pd.concat(frames, ignore_index=True)
+
+
+def _tidy(step: int, layer: Any, core: Any, event: Any, count: Any) -> pd.DataFrame:
+    return pd.DataFrame({"sampler_step": step, "layer": layer, "core": core, "event": event, "count": count})
+
+
+def _manifest(
+    mapping: Mapping, sampler: str, seed: int, images: int, calibration: str, precision: Precision
+) -> dict[str, Any]:
+    model = mapping.model
+    return {
+        "complete": False,
+        "model": {
+            "name": model.name,
+            "workload": model.workload,
+            "weights": model.weights,
+            "sha256": model.sha256,
+            "parameters": model.parameters,
+            "time_steps": model.network.time_steps,
+            "v_threshold": sorted({p.neuron.v_threshold for p in model.network.neurons if p.neuron}),
+            "ann_twin_macs": model.ann_twin_macs,
+        },
+        "chip": mapping.chip.name,
+        "chip_sha256": sha256(mapping.chip_file),
+        "calibration": calibration,
+        "cores": mapping.core_count,
+        "chips": mapping.chips,
+        "policy": "expand",
+        "schedule": "pipelined",
+        "timing": "analytic",
+        "precision": precision,
+        "sampler": sampler,
+        "sampler_steps": len(parse_sampler(sampler).build(seed).timesteps),
+        "seed": seed,
+        "images": images,
+        "made_with": provenance(),
+    }
+
+
+def _beside_cores(per_call: dict[tuple[str, str], int]) -> pd.DataFrame:
+    rows = [(layer, event, count) for (layer, event), count in per_call.items()]
+    return pd.DataFrame(rows, columns=["layer", "event", "count"])
+
+
+def _events_table(counts: EventCounts) -> pa.Table:
+    """Columns tick, core, and one per event: every tick and core, images added up."""
+    _, ticks, cores = counts.per_core["spike"].shape
+    columns = {
+        "tick": np.repeat(np.arange(ticks, dtype=np.int32), cores),
+        "core": np.tile(np.arange(cores, dtype=np.int32), ticks),
+    }
+    columns.update({e: counts.per_core[e].sum(axis=0).ravel() for e in CORE_EVENTS})
+    return pa.table(columns)
+
+
+def _latency_table(times: TickTimes, mapping: Mapping) -> pd.DataFrame:
+    images, ticks = times.core_ns.shape
+    return pd.DataFrame(
+        {
+            "image": np.repeat(np.arange(images), ticks),
+            "tick": np.tile(np.arange(ticks), images),
+            "core_ns": times.core_ns.ravel(),
+            "barrier_ns": times.barrier_ns.ravel(),
+            "time_ns": (times.core_ns + times.barrier_ns).ravel(),
+            "busiest_core": times.busiest.ravel(),
+            "busiest_layer": mapping.layer_of_core[times.busiest.ravel()],
+        }
+    )
