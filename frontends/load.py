@@ -19,7 +19,11 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     import torch
 
     if not path.is_file():
-        raise ModelFileError(f"{path}: no such file" if not path.exists() else f"{path}: not a file")
+        raise ModelFileError(
+            f"{path}: is a folder, not a model file"
+            if path.exists()
+            else f"{path}: no such file, and no bundled model of that name"
+        )
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:

@@ -31,14 +31,15 @@ __all__ = ["__version__", "load", "map", "run", "simulate"]
 
 
 def load(path: str | Path, time_steps: int | None = None, v_threshold: float | None = None) -> Model:
-    """Load a model file: a seed author's checkpoint or a bundle, traced and lowered.
+    """Load a model file (a seed author's checkpoint or a bundle) or a bundled model by name.
 
     ``time_steps``: the SNN's T (default: the bundle's, or 4); ``v_threshold``: threshold of every neuron.
     Raises nsim.errors.ModelFileError for what is not a model nsim knows.
     """
+    from nsim.workloads.checkpoints import find_checkpoint
     from nsim.workloads.load import load_model
 
-    return load_model(Path(path), time_steps, v_threshold)
+    return load_model(find_checkpoint(path), time_steps, v_threshold)
 
 
 def simulate(model: Model, x: Any, t: Any, precision: Precision = "float64") -> Call:

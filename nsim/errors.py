@@ -25,3 +25,7 @@ class MappingError(NsimError):
 
 class RunError(NsimError):
     """A run that cannot start or go on: bad sampler, bad output folder."""
+
+
+class TrainError(NsimError):
+    """A training run that cannot start or go on."""

@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from nsim.errors import TrainError
 from nsim.workloads.samplers import DIFFUSION_STEPS, linear_schedule
 from nsim.workloads.sddpm import SDDPMConfig, SpikingUNet
 
@@ -62,9 +64,10 @@ def train(
     if state_file.exists():
         state = torch.load(state_file, weights_only=True)
         if state["train_config"] != asdict(config):
-            raise ValueError(
-                f"{state_file} holds a run with {state['train_config']}, not {asdict(config)}; "
-                "remove it or train with the same settings"
+            different = [k for k, v in asdict(config).items() if state["train_config"].get(k) != v]
+            raise TrainError(
+                f"{state_file}: holds a training run with another {', '.join(different)}; "
+                "remove it, or train with the same settings"
             )
         model.load_state_dict(state["net_model"])
         optimiser.load_state_dict(state["optim"])
@@ -125,6 +128,31 @@ def _update_average(average: dict[str, torch.Tensor], model: SpikingUNet, decay:
             average[key].lerp_(value, 1.0 - decay)
         else:
             average[key].copy_(value)
+
+
+def train_bundled(
+    name: str,
+    out: Path,
+    seed: int,
+    iterations: int | None,
+    progress: Callable[[int, int, float], None],
+) -> None:
+    """Train a bundled model by name and write it to ``out``; ``progress(done, all, loss)`` per iteration.
+
+    Raises TrainError for a name that is not bundled, or when scikit-learn's digits are not installed.
+    """
+    if name != "sddpm-digits":
+        raise TrainError(f"nothing called {name!r} can be trained; known: sddpm-digits")
+    if find_spec("sklearn") is None:
+        raise TrainError("training needs scikit-learn's digits: pip install 'nsim[train]'")
+    from nsim.workloads.digits import load_digits
+
+    config = TrainConfig(seed=seed)
+    if iterations is not None:
+        config = replace(config, iterations=iterations)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    images = load_digits().train_images
+    train(out, images, DIGITS_MODEL, config, lambda i, loss: progress(i + 1, config.iterations, loss))
 
 
 def save_checkpoint(

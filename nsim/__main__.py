@@ -1,0 +1,5 @@
+"""``python -m nsim``."""
+
+from nsim.cli import main
+
+main()

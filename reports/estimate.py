@@ -1,0 +1,80 @@
+"""What one denoiser call would cost at an assumed firing rate, before anything is simulated."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from nsim.frontends.network import Network
+from nsim.hw_models.mapping.mapping import Mapping
+from nsim.hw_models.spec import Calibration
+from nsim.reports.energy import Activity, EnergyReport, price
+from nsim.simulator.core_counts import CoreCounter
+from nsim.simulator.timing import analytic_times
+
+
+@dataclass(frozen=True)
+class StaticEstimate:
+    """One call of one image if every neuron fired with probability ``rate`` at every time step.
+
+    Operations are per time step: ``ac_traced`` and ``mac_traced`` of the model as traced, ``ac_laid_out``
+    on the cores, ``mac_host`` what the host still multiplies (per call, divided by T).
+    """
+
+    rate: float
+    ac_traced: float
+    mac_traced: int
+    ac_laid_out: float
+    mac_host: float
+    ticks: int
+    time_ns: float
+    report: EnergyReport
+
+
+def static_estimate(mapping: Mapping, rate: float, calibration: Calibration) -> StaticEstimate:
+    """Expected cost of one call at an assumed firing rate."""
+    counter = CoreCounter(mapping)
+    counts = counter.expect(rate)
+    times = analytic_times(counts, calibration)
+    layer = mapping.layer_of_core
+    frames = [
+        pd.DataFrame(
+            {"layer": layer, "core": np.arange(len(layer)), "event": event, "count": n.sum(axis=(0, 1))}
+        )
+        for event, n in counts.per_core.items()
+    ]
+    frames.extend(
+        pd.DataFrame({"layer": [name], "core": [None], "event": [event], "count": [float(n)]})
+        for (name, event), n in counts.per_call.items()
+    )
+    events = pd.concat(frames, ignore_index=True).assign(sampler_step=0)
+    latency = pd.DataFrame({"sampler_step": 0, "time_ns": (times.core_ns + times.barrier_ns)[0]})
+    steps = mapping.laid_out.time_steps
+    synaptic = counts.per_core["synaptic_event_conv"].sum() + counts.per_core["synaptic_event_dense"].sum()
+    traced_ac, traced_mac = traced_operations(mapping.model.network)
+    return StaticEstimate(
+        rate=rate,
+        ac_traced=rate * traced_ac,
+        mac_traced=traced_mac,
+        ac_laid_out=float(synaptic) / steps,
+        mac_host=sum(n for (_, event), n in counts.per_call.items() if event == "host_mac") / steps,
+        ticks=counter.ticks,
+        time_ns=float(times.call_ns[0]),
+        report=price(Activity(events, latency, mapping.chips), calibration),
+    )
+
+
+def traced_operations(network: Network) -> tuple[int, int]:
+    """(spike-driven weight uses with every neuron firing, multiply-accumulates) per time step, as traced."""
+    ac = mac = 0
+    for projection in network.projections:
+        source = network.population_by_name[projection.source]
+        target = network.population_by_name[projection.target]
+        taps = projection.kernel.taps(source.shape[1:], target.shape[1:])
+        if source.kind == "neuron":
+            ac += taps
+        elif not projection.kernel.is_identity:
+            mac += taps
+    return ac, mac + sum(op.macs for op in network.host_ops if op.every_step)
