@@ -29,8 +29,8 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     except pickle.UnpicklingError as error:
         if "Unsupported global" in str(error):
             raise ModelFileError(
-                f"{path}: holds Python objects, not plain tensors, and is not opened because loading it would "
-                "run code; save model.state_dict() instead"
+                f"{path}: holds Python objects, not plain tensors, and is not opened because loading it "
+                "would run code; save model.state_dict() instead"
             ) from None
         raise ModelFileError(f"{path}: not a torch checkpoint, or a damaged one") from None
     except Exception:  # a damaged archive makes torch.load raise almost anything

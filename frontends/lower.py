@@ -164,8 +164,8 @@ class _Lowering:
         return self._host_input(value, returned)
 
     def _visit(self, node: fx.Node) -> Any:
-        args = fx.node.map_arg(node.args, lambda n: self.values[n])
-        kwargs = fx.node.map_arg(node.kwargs, lambda n: self.values[n])
+        args: Any = fx.node.map_arg(node.args, lambda n: self.values[n])
+        kwargs: Any = fx.node.map_arg(node.kwargs, lambda n: self.values[n])
         if node.op == "get_attr":
             return _attribute(self.traced, str(node.target))
         if node.op == "call_module":
@@ -334,9 +334,9 @@ def _convolution(low: _Lowering, node: fx.Node, conv: Any, value: Value) -> Valu
     kernel = Kernel(
         channels=weight.shape[0],
         weight=weight,
-        stride=tuple(stride),  # type: ignore[arg-type]
-        padding=tuple(padding),  # type: ignore[arg-type]
-        dilation=tuple(dilation),  # type: ignore[arg-type]
+        stride=tuple(stride),
+        padding=tuple(padding),
+        dilation=tuple(dilation),
         groups=conv.groups,
         upsample=content.upsample,
     )

@@ -166,6 +166,10 @@ class Network:
         """Populations by name."""
         return {p.name: p for p in self.populations}
 
+    @property
+    def _items(self) -> list[Population | HostOp]:
+        return [*self.populations, *self.host_ops]
+
     @cached_property
     def _incoming(self) -> dict[str, tuple[Projection, ...]]:
         by_target: dict[str, list[Projection]] = {}
@@ -189,8 +193,7 @@ class Network:
 
         graph = nx.MultiDiGraph()
         graph.add_node(self.diffusion_time, item=None)
-        for item in (*self.populations, *self.host_ops):
-            graph.add_node(item.name, item=item)
+        graph.add_nodes_from((item.name, {"item": item}) for item in self._items)
         for projection in self.projections:
             graph.add_edge(projection.source, projection.target, item=projection)
         for bias in self.biases:
@@ -217,7 +220,7 @@ class Network:
         """Populations and host ops, each after all it reads."""
         import networkx as nx
 
-        position = {item.name: i for i, item in enumerate((*self.populations, *self.host_ops))}
+        position = {item.name: i for i, item in enumerate(self._items)}
         order = nx.lexicographical_topological_sort(self.graph, key=lambda name: position.get(name, -1))
         return (self.graph.nodes[n]["item"] for n in order if self.graph.nodes[n]["item"] is not None)
 

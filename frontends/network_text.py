@@ -7,7 +7,7 @@ from nsim.frontends.network import HostOp, Network, Population
 
 def network_table(network: Network) -> str:
     """Every population, projection, bias and host op, one line each, in order of execution."""
-    rows = [("name", "what", "shape", "from", "weights", "dense operations / step")]
+    rows: list[tuple[str, ...]] = [("name", "what", "shape", "from", "weights", "dense operations / step")]
     for item in network.execution_order():
         rows.extend(_host_row(item) if isinstance(item, HostOp) else _population_rows(network, item))
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
@@ -24,7 +24,7 @@ def network_table(network: Network) -> str:
 
 def _population_rows(network: Network, population: Population) -> list[tuple[str, ...]]:
     what = population.neuron.kind if population.neuron else population.kind
-    rows = [(population.name, what, _shape(population.shape), "", "", "")]
+    rows: list[tuple[str, ...]] = [(population.name, what, _shape(population.shape), "", "", "")]
     for p in network.incoming(population.name):
         first, last = p.target_channels
         part = "" if p.kernel.c_out == population.shape[0] else f"[{first}:{last}]"

@@ -1,9 +1,9 @@
 """nsim: what does this trained spiking denoiser really cost on this chip?
 
-    model   = nsim.load("model.pt")
-    mapping = nsim.map(model, chip="loihi")
-    run     = nsim.run(mapping, sampler="ddim:50", seed=0)
-    run.energy().groupby("cause").energy_pj.sum()
+model   = nsim.load("model.pt")
+mapping = nsim.map(model, chip="loihi")
+run     = nsim.run(mapping, sampler="ddim:50", seed=0)
+run.energy().groupby("cause").energy_pj.sum()
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-ModelArgument = Annotated[str, typer.Argument(help="Model file, or the name of a bundled model (sddpm-digits).")]
+ModelArgument = Annotated[str, typer.Argument(help="Model file, or a bundled model's name (sddpm-digits).")]
 ChipOption = Annotated[str, typer.Option(help="Chip name (see `nsim chips`) or path of a chip file.")]
 CalibrationOption = Annotated[
     str | None, typer.Option(help="Which of the chip's sets of figures to use; the chip's default otherwise.")
@@ -52,7 +52,7 @@ def map_command(
     calibration: CalibrationOption = None,
     time_steps: TimeStepsOption = None,
     v_threshold: ThresholdOption = None,
-    rate: Annotated[float, typer.Option(help="Firing rate assumed by the static estimate.", min=0, max=1)] = 0.2,
+    rate: Annotated[float, typer.Option(help="Firing rate for the static estimate.", min=0, max=1)] = 0.2,
     as_json: JsonOption = False,
 ) -> None:
     """Lay a model out on a chip: cores, chips, what binds, operations, a static estimate.
@@ -79,7 +79,7 @@ def run(
     images: Annotated[int, typer.Option(help="Images to generate, one after the other.", min=1)] = 1,
     time_steps: TimeStepsOption = None,
     v_threshold: ThresholdOption = None,
-    threads: Annotated[int | None, typer.Option(help="Threads; the result does not depend on it.", min=1)] = None,
+    threads: Annotated[int | None, typer.Option(help="Threads; no effect on results.", min=1)] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Generate images on the chip, event by event, and account for every sampler step.
@@ -136,7 +136,9 @@ def check(
 
 @app.command()
 def chips(
-    name: Annotated[str | None, typer.Argument(help="Chip to show in full; all are listed otherwise.")] = None,
+    name: Annotated[
+        str | None, typer.Argument(help="Chip to show in full; all are listed otherwise.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """List the chips, or show every figure of one with its source.
@@ -156,7 +158,7 @@ def chips(
 @app.command()
 def train(
     name: Annotated[str, typer.Argument(help="What to train: sddpm-digits.")],
-    out: Annotated[Path, typer.Option(help="Checkpoint to write; training goes on from it if it is there.")],
+    out: Annotated[Path, typer.Option(help="Checkpoint to write, or to go on with.")],
     seed: Annotated[int, typer.Option(help="Seed of weights, batches and noise.", min=0)] = 0,
     iterations: Annotated[int | None, typer.Option(help="Iterations in all.", min=1)] = None,
 ) -> None:
@@ -212,7 +214,8 @@ class _progress:
         from rich.progress import Progress, TextColumn
 
         console = Console(stderr=True)
-        columns = [*Progress.get_default_columns(), TextColumn("{task.completed}/{task.total} {task.fields[value]}")]
+        count = TextColumn("{task.completed}/{task.total} {task.fields[value]}")
+        columns = [*Progress.get_default_columns(), count]
         self.progress = Progress(*columns, console=console, disable=not console.is_terminal)
         self.task = self.progress.add_task(self.what, total=None, value="")
         self.progress.start()

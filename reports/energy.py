@@ -88,13 +88,10 @@ def _floors(activity: Activity, calibration: Calibration) -> pd.DataFrame:
     """Power of every chip for as long as the call takes; the count is chips times nanoseconds, rounded."""
     time_ns = activity.latency.groupby("sampler_step")["time_ns"].sum().reset_index()
     chip_ns = time_ns["time_ns"] * activity.chips
-    floors = [
-        _beside_cores(
-            time_ns["sampler_step"],
-            name,
-            chip_ns.round().astype("int64"),
-            chip_ns * (float("nan") if power.power_mw.charge is None else power.power_mw.charge) * PJ_PER_MW_NS,
-        )
-        for name, power in calibration.floor.items()
-    ]
+    floors = []
+    for name, floor in calibration.floor.items():
+        charge = floor.power_mw.charge
+        power_mw = float("nan") if charge is None else charge
+        counts = chip_ns.round().astype("int64")
+        floors.append(_beside_cores(time_ns["sampler_step"], name, counts, chip_ns * power_mw * PJ_PER_MW_NS))
     return pd.concat(floors, ignore_index=True)

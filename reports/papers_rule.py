@@ -21,9 +21,7 @@ class PapersRule:
     twin_energy_pj: float | None
 
 
-def papers_rule(
-    operations: pd.DataFrame, rule: CostRule, calls: int, twin_macs: int | None
-) -> PapersRule:
+def papers_rule(operations: pd.DataFrame, rule: CostRule, calls: int, twin_macs: int | None) -> PapersRule:
     """Apply the rule to the operations of ``calls`` denoiser calls (model as traced), per call.
 
     A graded accumulate is priced as an accumulate.

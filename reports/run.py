@@ -158,7 +158,7 @@ class Run:
 
     @property
     def plot(self) -> RunPlots:
-        """Figures: ``.energy()``, ``.latency()``, ``.layers()``, ``.rates()``, ``.operations()``, ``.samples()``."""
+        """Figures: ``energy()``, ``latency()``, ``layers()``, ``rates()``, ``operations()`` and so on."""
         from nsim.reports.run_plots import RunPlots
 
         return RunPlots(self)
@@ -183,9 +183,7 @@ class Run:
                 frames.append(_tidy(step, layers[used], pd.array(used, dtype="Int64"), event, totals[used]))
             beside = self.folder.table("beside_cores")
             none = pd.array([pd.NA] * len(beside), dtype="Int64")
-            frames.append(
-                _tidy(step, beside["layer"], none, beside["event"], beside["count"] * self.images)
-            )
+            frames.append(_tidy(step, beside["layer"], none, beside["event"], beside["count"] * self.images))
         return pd.concat(frames, ignore_index=True)
 
 

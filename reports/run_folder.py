@@ -113,7 +113,6 @@ class RunFolder:
         np.save(self.path / "images.npy", images)
         (self.path / "images").mkdir(exist_ok=True)
         for i, image in enumerate(np.clip((images + 1.0) / 2.0, 0.0, 1.0)):
+            unsigned: Any = {"Software": None}  # or matplotlib writes its version into the file
             pixels = np.repeat(image, 3, axis=0) if len(image) == 1 else image
-            imsave(
-                self.path / "images" / f"{i:04d}.png", pixels.transpose(1, 2, 0), metadata={"Software": None}
-            )
+            imsave(self.path / "images" / f"{i:04d}.png", pixels.transpose(1, 2, 0), metadata=unsigned)

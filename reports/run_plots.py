@@ -43,7 +43,8 @@ class RunPlots:
         cells = self._run.energy()
         order = {name: i for i, name in enumerate(self._run.cores["layer"].unique())}
         on_cores = cells[cells["layer"].isin(order)]
-        return plots.layers(on_cores.sort_values("layer", key=lambda s: s.map(order), kind="stable"), self.title)
+        ordered = on_cores.sort_values("layer", key=lambda s: s.map(order), kind="stable")
+        return plots.layers(ordered, self.title)
 
     def rates(self) -> Figure:
         """Firing rate by layer and sampler step."""

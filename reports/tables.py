@@ -60,7 +60,11 @@ def mapping_tables(mapping: Mapping, estimate: StaticEstimate) -> list[Table | s
     per_chip = facts["cores_per_chip"]
     head = (
         f"{model.name} on {chip.title}: {mapping.core_count:,} cores on "
-        + ("1 chip" if mapping.chips == 1 else f"{mapping.chips} chips (one holds {per_chip} cores: too small)")
+        + (
+            "1 chip"
+            if mapping.chips == 1
+            else f"{mapping.chips} chips (one holds {per_chip} cores: too small)"
+        )
         + f"\nweights: {model.weights}; residual streams: expand (synapses from earlier spikes)"
     )
     use = Table("resource", "used", "max", "%", "binds in", title="Utilisation, all cores in use")
@@ -69,7 +73,11 @@ def mapping_tables(mapping: Mapping, estimate: StaticEstimate) -> list[Table | s
         used, most = facts["utilization"][resource].values()
         layers = sum(layer["binds"] == resource for layer in facts["layers"])
         use.add_row(
-            _words(resource), f"{used:,}", f"{most:,}", f"{used / most:.0%}", f"{layers} layers" if layers else ""
+            _words(resource),
+            f"{used:,}",
+            f"{most:,}",
+            f"{used / most:.0%}",
+            f"{layers} layers" if layers else "",
         )
     layers = Table("layer", "neurons", "cores", "block (y, x, ch)", "binds", "used/max on the fullest core")
     for layer in facts["layers"]:
@@ -82,7 +90,9 @@ def mapping_tables(mapping: Mapping, estimate: StaticEstimate) -> list[Table | s
             _words(layer["binds"]),
             f"{tight['used']:,}/{tight['max']:,}",
         )
-    operations = Table("per time step", "AC", "MAC", title=f"Operations at a firing rate of {estimate.rate:g}")
+    operations = Table(
+        "per time step", "AC", "MAC", title=f"Operations at a firing rate of {estimate.rate:g}"
+    )
     operations.add_row("as traced", f"{estimate.ac_traced:,.0f}", f"{estimate.mac_traced:,}")
     operations.add_row("as laid out", f"{estimate.ac_laid_out:,.0f}", f"{estimate.mac_host:,.0f} (host)")
     report = estimate.report
@@ -141,7 +151,7 @@ def run_tables(run: Run) -> list[Table | str]:
     m, calls = run.manifest, facts["calls"]
     head = (
         f"{m['model']['name']} on {run.chip.title} ({run.calibration.title})\n"
-        f"{m['sampler']}, seed {m['seed']}, {run.images} image(s), {m['cores']:,} cores on {m['chips']} chip(s); "
+        f"{m['sampler']}, seed {m['seed']}, {run.images} image(s), {m['cores']:,} cores on {m['chips']} chip(s)\n"
         f"weights: {m['model']['weights']}"
     )
     return [
@@ -232,7 +242,9 @@ def _footnotes(facts: dict[str, Any]) -> str:
             "latency leaves out (no published time): " + ", ".join(map(_words, facts["time_left_out"]))
         )
     total = facts["energy_pj"] / PJ_PER_UJ
-    lines.append(f"whole run: {total:,.1f} uJ, {facts['time_ns'] / NS_PER_MS:,.3f} ms for {facts['calls']} calls")
+    lines.append(
+        f"whole run: {total:,.1f} uJ, {facts['time_ns'] / NS_PER_MS:,.3f} ms for {facts['calls']} calls"
+    )
     return "\n".join(lines)
 
 

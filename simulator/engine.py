@@ -132,7 +132,7 @@ class Engine:
             current[..., first:last] += value * scale + bias
             return
         weights = self._tiles(kernel)
-        geometry = (kernel.stride, kernel.padding, kernel.dilation, kernel.upsample)
+        stride, padding, dilation, up = kernel.stride, kernel.padding, kernel.dilation, kernel.upsample
         spiking = projection.source in state.spikes
         source = (state.spikes if spiking else state.values)[projection.source]
         merged = source.reshape(-1, *source.shape[2:])
@@ -146,19 +146,22 @@ class Engine:
         rows = max(1, min(-(-height // run.threads), TASK_BYTES // row_bytes))
         tasks = weights.shape[0] * -(-height // rows)
         if spiking:
-            lists = state.lists_of(projection.source, weights.shape[4])
             vectors = (0,) * (weights.shape[-1] * self.dtype.itemsize // VECTOR_BYTES)
-            run.tasks(
-                tasks,
-                lambda a, b: project_spikes(
-                    a, b, rows, *lists, weights, scale, bias, flat, first, *geometry, vectors
-                ),
-            )
+            index, count = state.lists_of(projection.source, weights.shape[4])
+
+            def work(a: int, b: int) -> None:
+                project_spikes(
+                    a, b, rows, index, count, weights, scale, bias, flat, first,
+                    stride, padding, dilation, up, vectors,
+                )  # fmt: skip
         else:
-            run.tasks(
-                tasks,
-                lambda a, b: project_values(a, b, rows, merged, weights, scale, bias, flat, first, *geometry),
-            )
+
+            def work(a: int, b: int) -> None:
+                project_values(
+                    a, b, rows, merged, weights, scale, bias, flat, first, stride, padding, dilation, up
+                )
+
+        run.tasks(tasks, work)
         if constant:
             current += target
 

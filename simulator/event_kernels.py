@@ -162,7 +162,7 @@ def project_spikes(
                                 x //= upsample
                                 found = np.int64(count[s, n, y, x])
                                 if found > 0:
-                                    _add_rows(
+                                    _add_rows(  # type: ignore[call-arg]  # numba passes typingctx
                                         weights,
                                         vectors,
                                         row + ox * row_bytes,

@@ -122,6 +122,7 @@ class MembraneReadout(nn.Module):
         super().__init__()
         powers = torch.arange(time_steps - 1, -1, -1, dtype=torch.float32)
         weights = torch.pow(torch.tensor(READOUT_DECAY, dtype=torch.float32), powers)
+        self.weights: torch.Tensor
         self.register_buffer("weights", weights, persistent=False)
 
     def forward(self, y: torch.Tensor) -> torch.Tensor:
@@ -183,7 +184,8 @@ class SpikingUNet(nn.Module):
                 continue
             if isinstance(module, nn.Conv2d | nn.Linear):
                 nn.init.xavier_uniform_(module.weight, gain=1e-5 if name == "tail_conv" else 1.0)
-                nn.init.zeros_(module.bias)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
 
     def forward(self, x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
         temb = self.time_embedding(t)

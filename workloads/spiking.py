@@ -8,6 +8,7 @@ call: nothing is carried from one denoiser call to the next.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import nn
@@ -17,7 +18,7 @@ class _MultiStepIF(torch.autograd.Function):
     """Integrate-and-fire over T steps, hard reset, with the ATan surrogate in the backward pass."""
 
     @staticmethod
-    def forward(ctx, current: torch.Tensor, v_threshold: float, v_reset: float) -> torch.Tensor:
+    def forward(ctx: Any, current: torch.Tensor, v_threshold: float, v_reset: float) -> torch.Tensor:
         spikes = torch.empty_like(current)
         potentials = torch.empty_like(current)
         v = torch.full_like(current[0], v_reset)
@@ -31,7 +32,7 @@ class _MultiStepIF(torch.autograd.Function):
         return spikes
 
     @staticmethod
-    def backward(ctx, grad_spikes: torch.Tensor):
+    def backward(ctx: Any, grad_spikes: torch.Tensor) -> tuple[torch.Tensor, None, None]:
         (potentials,) = ctx.saved_tensors
         grad_current = torch.empty_like(potentials)
         grad_v = torch.zeros_like(potentials[0])

@@ -26,7 +26,7 @@ def list_words(runs: np.ndarray, run_length: np.ndarray, synapse_bits: int, core
 
 
 def delay_slots(delay: int, core: Core) -> int:
-    """Accumulator slots per compartment that synapses delayed by up to ``delay`` ticks need: a power of two."""
+    """Accumulator slots per compartment for delays of up to ``delay`` ticks: a power of two."""
     slots = core.delays_at_full_compartments.value + 1
     while slots < delay + 1:
         slots *= 2

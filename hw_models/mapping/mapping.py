@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from nsim.frontends.model import Model
-from nsim.hw_models.catalog import find_chip_file, load_chip
 from nsim.frontends.network import Network
+from nsim.hw_models.catalog import find_chip_file, load_chip
 from nsim.hw_models.mapping.expand import expand
 from nsim.hw_models.mapping.partition import RESOURCES, CoreGrid, cores_per_chip, partition
 from nsim.hw_models.mapping.place import Placement, place_row_major
@@ -97,7 +97,7 @@ class Mapping:
 
 
 def map_model(model: Model, chip_name: str) -> Mapping:
-    """Lay a model out on a chip (a bundled name or a file): expand streams, partition, place in row-major order.
+    """Lay a model out on a chip (a bundled name or a file): expand, partition, place in row-major order.
 
     Raises ChipFileError for a chip that cannot be read, MappingError, naming layer, rule, need and limit,
     for what cannot fit.

@@ -346,14 +346,14 @@ def _fits(grid: CoreGrid) -> bool:
 
 
 def channel_overlap(projection: Projection, cut: tuple[int, int]) -> tuple[int, int]:
-    """How a channel block meets a projection: (source channels that reach it, most targets of any of them)."""
+    """How a channel block meets a projection: (source channels that reach it, most targets of one)."""
     reach = channel_targets(projection, cut)
     return int(np.count_nonzero(reach)), int(reach.max(initial=0))
 
 
 @lru_cache(maxsize=4096)
 def channel_targets(projection: Projection, cut: tuple[int, int]) -> np.ndarray:
-    """For every source channel, how many target channels of the block ``cut`` it reaches: int64 [C_source]."""
+    """For every source channel, how many target channels of the block ``cut`` it reaches (int64)."""
     kernel = projection.kernel
     first, last = projection.target_channels
     inside = np.zeros(kernel.c_out, np.int64)

@@ -50,7 +50,8 @@ def place_row_major(cores: int, chip: ChipSpec) -> Placement:
     if cores > per_chip * s.chips_max.value:
         raise MappingError(
             f"{chip.name}: the network needs {cores:,} cores, the largest system has "
-            f"{per_chip * s.chips_max.value:,} on {s.chips_max.value} chips; use a smaller model or larger cores"
+            f"{per_chip * s.chips_max.value:,} on {s.chips_max.value} chips; use a smaller model "
+            "or a chip with larger cores"
         )
     core = np.arange(cores)
     tile = core % per_chip // per_tile
