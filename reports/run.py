@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
+import weakref
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
@@ -56,8 +58,7 @@ def run_sampler(
     if images < 1:
         raise RunError(f"{images} images: at least 1 is needed")
     figures = mapping.chip.calibration(calibration)
-    temporary = tempfile.TemporaryDirectory(prefix="nsim-run-") if out is None else None
-    folder = RunFolder.create(Path(temporary.name) if temporary else Path(out or ""))
+    folder = RunFolder.create(Path(tempfile.mkdtemp(prefix="nsim-run-")) if out is None else out)
     name = calibration or mapping.chip.default_calibration
     manifest = _manifest(mapping, str(spec), seed, images, name, precision)
     folder.write_manifest(manifest)
@@ -87,7 +88,10 @@ def run_sampler(
             progress(step.index + 1, len(walk.timesteps))
     folder.write_images(x)
     folder.write_manifest({**manifest, "times_left_out": list(times.left_out), "complete": True})
-    return Run(folder, temporary)
+    done = Run(folder)
+    if out is None:
+        weakref.finalize(done, shutil.rmtree, folder.path, ignore_errors=True)
+    return done
 
 
 class Run:
@@ -96,10 +100,9 @@ class Run:
     Everything is for all images together; ``images`` says how many there were.
     """
 
-    def __init__(self, folder: RunFolder, temporary: tempfile.TemporaryDirectory[str] | None = None) -> None:
+    def __init__(self, folder: RunFolder) -> None:
         self.folder = folder
         self.manifest = folder.manifest
-        self._temporary = temporary
 
     @classmethod
     def open(cls, path: str | Path) -> Run:

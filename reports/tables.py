@@ -151,7 +151,8 @@ def run_tables(run: Run) -> list[Table | str]:
     m, calls = run.manifest, facts["calls"]
     head = (
         f"{m['model']['name']} on {run.chip.title} ({run.calibration.title})\n"
-        f"{m['sampler']}, seed {m['seed']}, {run.images} image(s), {m['cores']:,} cores on {m['chips']} chip(s)\n"
+        f"{m['sampler']}, seed {m['seed']}, {run.images} image(s), "
+        f"{m['cores']:,} cores on {m['chips']} chip(s)\n"
         f"weights: {m['model']['weights']}"
     )
     return [

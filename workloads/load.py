@@ -117,8 +117,9 @@ def _build(path: Path, config: SDDPMConfig, state: Mapping[str, torch.Tensor]) -
     for key in (*wanted, *found):
         if wanted.get(key) != found.get(key):
             raise ModelFileError(
-                f"{path}: {key} is {_shape(found.get(key))}, an SDDPM Spiking U-Net of width {config.channels} "
-                f"and multipliers {config.channel_multipliers} has {_shape(wanted.get(key))}"
+                f"{path}: {key} is {_shape(found.get(key))}, an SDDPM Spiking U-Net of width "
+                f"{config.channels} and multipliers {config.channel_multipliers} has "
+                f"{_shape(wanted.get(key))}"
             )
     module = SpikingUNet(config)
     module.load_state_dict(state)

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from nsim.errors import RunError
-from nsim.workloads import sddpm
 from nsim.workloads.samplers import (
     DDIM,
     DDPM,

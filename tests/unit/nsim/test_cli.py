@@ -1,0 +1,181 @@
+"""The command line: what it prints, and one line and exit code 2 for every mistake."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from nsim import cli
+from nsim.workloads.checkpoints import find_checkpoint
+
+
+def _nsim(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    """Run the command line in this process and return its exit code."""
+    monkeypatch.setattr(sys, "argv", ["nsim", *arguments])
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    return int(stop.value.code or 0)
+
+
+def _json(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: str) -> Any:
+    assert _nsim(monkeypatch, *arguments, "--json") == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def test_map_prints_cores_chips_and_what_binds(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert _nsim(monkeypatch, "map", "sddpm-digits") == 0
+    text = capsys.readouterr().out
+    facts = _json(monkeypatch, capsys, "map", "sddpm-digits")
+    assert f"{facts['cores']:,} cores on {facts['chips']} chips (one holds 128 cores: too small)" in text
+    assert "weights: scikit-learn digits" in text
+    assert sum(layer["cores"] for layer in facts["layers"]) == facts["cores"]
+    for layer in facts["layers"]:
+        for resource in layer["fullest"].values():
+            assert 0 <= resource["used"] <= resource["max"]
+        assert layer["binds"] in text.replace("output axons", "output_axons").replace(
+            "input axons", "input_axons"
+        ).replace("synaptic words", "synaptic_words")
+    assert facts["per_time_step"]["mac_as_traced"] > facts["per_time_step"]["mac_on_host"] > 0
+    assert facts["estimate"]["assumed_firing_rate"] == 0.2
+
+
+def test_run_writes_a_folder_and_accounts_for_everything(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    out = tmp_path / "a"
+    facts = _json(monkeypatch, capsys, "run", "sddpm-digits", "--sampler", "ddim:2", "--out", str(out))
+    assert facts["uncosted"] == []
+    priced = [e for e in facts["energy_pj_by_cause"].values() if e is not None]
+    assert sum(priced) == pytest.approx(facts["energy_pj"], rel=1e-9)
+    assert sum(e or 0 for e in facts["energy_pj_by_layer"].values()) == pytest.approx(facts["energy_pj"])
+    assert facts["per_call"]["as_laid_out"]["ac"] > facts["per_call"]["as_traced"]["ac"] > 0
+    assert facts["per_call"]["ann_twin_papers_rule_energy_pj"] == pytest.approx(4.6 * 61_366_272)
+    assert [p.name for p in sorted((out / "events").iterdir())] == ["0000.parquet", "0001.parquet"]
+    assert (out / "images" / "0000.png").stat().st_size > 0
+    assert (out / "energy.png").stat().st_size > 0
+
+    assert _nsim(monkeypatch, "run", "sddpm-digits", "--out", str(out)) == 2
+    message = f"nsim: {out}: there is something here already; choose another folder or remove it\n"
+    assert capsys.readouterr().err == message
+
+
+def test_check_agrees_with_brian2(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    facts = _json(monkeypatch, capsys, "check", "sddpm-digits", "--neurons", "8")
+    assert facts["agrees"] is True
+    assert facts["spike_differences"] == 0
+    assert facts["max_potential_error"] <= 1e-9
+    assert len(facts["layers"]) == 19
+    assert sum(layer["spikes"] for layer in facts["layers"]) > 0
+
+
+def test_chips_lists_and_shows_figures_with_sources(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    facts = _json(monkeypatch, capsys, "chips")
+    assert facts["loihi"]["calibrations"]["boardfit"]["events"]["hop_x"]["energy_pj"]["value"] == 3.0
+    assert _nsim(monkeypatch, "chips", "loihi") == 0
+    assert "davies2018loihi" in capsys.readouterr().out
+
+
+def _damaged(folder: Path) -> dict[str, Path]:
+    """Files that are not models, by what is wrong with them."""
+    bundled = find_checkpoint("sddpm-digits").read_bytes()
+    files = {name: folder / f"{name}.pt" for name in ("text", "truncated", "empty", "other", "pickle", "odd")}
+    files["text"].write_text("not a model")
+    files["truncated"].write_bytes(bundled[: len(bundled) // 2])
+    files["empty"].write_bytes(b"")
+    torch.save({"weight": torch.zeros(3)}, files["other"])
+    torch.save(torch.nn.Linear(2, 2), files["pickle"])
+    content = torch.load(find_checkpoint("sddpm-digits"), weights_only=True)
+    content["net_model"]["upblocks.0.conv1.weight"] = torch.zeros(64, 100, 3, 3)
+    torch.save(content, files["odd"])
+    return files
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("text", "not a torch checkpoint, or a damaged one"),
+        ("truncated", "not a torch checkpoint, or a damaged one"),
+        ("empty", "not a torch checkpoint, or a damaged one"),
+        (
+            "other",
+            "no 'net_model' with tensors in it (found 'weight'); an SDDPM checkpoint is a dict "
+            "{net_model, optim, step, x_T}",
+        ),
+        (
+            "pickle",
+            "holds Python objects, not plain tensors, and is not opened because loading it would run code; "
+            "save model.state_dict() instead",
+        ),
+        (
+            "odd",
+            "upblocks.0.conv1.weight is 64x100x3x3, an SDDPM Spiking U-Net of width 32 and multipliers "
+            "(1, 2) has 64x128x3x3",
+        ),
+    ],
+)
+def test_a_file_that_is_no_model_is_one_line_and_exit_code_2(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    name: str,
+    message: str,
+) -> None:
+    path = _damaged(tmp_path)[name]
+    assert _nsim(monkeypatch, "map", str(path)) == 2
+    assert capsys.readouterr().err == f"nsim: {path}: {message}\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["map", "nowhere.pt"], "nowhere.pt: no such file, and no bundled model of that name"),
+        (
+            ["run", "sddpm-digits", "--sampler", "magic", "--out", "x"],
+            "sampler 'magic' is none of ddim:N (N from 1 to 1000), ddpm:1000, ddpm-small:1000; "
+            "for example ddim:50",
+        ),
+        (
+            ["run", "sddpm-digits", "--calibration", "mine", "--out", "x"],
+            "chip 'loihi' has no calibration 'mine'. It has: boardfit, davies2018.",
+        ),
+        (
+            ["map", "sddpm-digits", "--v-threshold", "-1"],
+            "{model}: 4 time steps and a threshold of -1; both must be above 0",
+        ),
+        (
+            ["train", "sdm-digits", "--out", "x.pt"],
+            "nothing called 'sdm-digits' can be trained; known: sddpm-digits",
+        ),
+    ],
+)
+def test_wrong_input_is_one_line_and_exit_code_2(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    arguments: list[str],
+    message: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert _nsim(monkeypatch, *arguments) == 2
+    assert capsys.readouterr().err == f"nsim: {message.format(model=find_checkpoint('sddpm-digits'))}\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_python_m_nsim_shows_the_commands() -> None:
+    shown = subprocess.run(
+        [sys.executable, "-m", "nsim", "--help"], capture_output=True, text=True, check=True
+    )
+    for command in ("map", "run", "check", "chips", "train", "quality"):
+        assert f"\n  {command} " in shown.stdout
