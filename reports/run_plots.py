@@ -40,16 +40,11 @@ class RunPlots:
 
     def layers(self) -> Figure:
         """Energy by layer and cause, layers in order of execution."""
-        cells = self._run.energy()
-        order = {name: i for i, name in enumerate(self._run.cores["layer"].unique())}
-        on_cores = cells[cells["layer"].isin(order)]
-        ordered = on_cores.sort_values("layer", key=lambda s: s.map(order), kind="stable")
-        return plots.layers(ordered, self.title)
+        return plots.layers(self._run.energy(), self.title)
 
     def rates(self) -> Figure:
         """Firing rate by layer and sampler step."""
-        spiking = self._operations.loc[self._operations["updates"] > 0, "layer"].unique()
-        return plots.rates(self._operations, list(spiking), self.title)
+        return plots.rates(self._operations, list(self._run.cores["layer"].unique()), self.title)
 
     def operations(self) -> Figure:
         """AC and MAC by layer, as traced and as laid out."""
