@@ -17,13 +17,7 @@ import numpy as np
 from nsim.frontends.kernel import Kernel
 from nsim.frontends.network import HostOp, Network, NeuronModel, Population, Projection
 from nsim.simulator import host_ops
-from nsim.simulator.event_kernels import (
-    VECTOR_BYTES,
-    list_spikes,
-    project_spikes,
-    project_values,
-    tile_weights,
-)
+from nsim.simulator.event_kernels import block_values, list_spikes, project, tile_weights, vectors_of
 from nsim.simulator.neuron_kernels import IF, LIF, LIF_DECAY_INPUT, update_neurons
 
 if TYPE_CHECKING:
@@ -123,19 +117,18 @@ class Engine:
     def _project(self, projection: Projection, state: _State, current: np.ndarray, run: _Runner) -> None:
         """Add one projection's contribution to ``current`` [T, B, H, W, C]."""
         kernel, first = projection.kernel, projection.target_channels[0]
-        last = first + kernel.c_out
+        if (
+            kernel.is_identity
+            and kernel.upsample == 1
+            and projection.scale is None
+            and projection.bias is None
+        ):
+            current[..., first : first + kernel.c_out] += state.output_of(projection.source)
+            return
         scale = _vector(projection.scale, kernel.c_out, 1.0, self.dtype)
         bias = _vector(projection.bias, kernel.c_out, 0.0, self.dtype)
-        if kernel.is_identity and kernel.upsample == 1:
-            value = state.spikes.get(projection.source)
-            value = state.values[projection.source] if value is None else value.astype(self.dtype)
-            current[..., first:last] += value * scale + bias
-            return
         weights = self._tiles(kernel)
-        stride, padding, dilation, up = kernel.stride, kernel.padding, kernel.dilation, kernel.upsample
-        spiking = projection.source in state.spikes
-        source = (state.spikes if spiking else state.values)[projection.source]
-        merged = source.reshape(-1, *source.shape[2:])
+        source = state.output_of(projection.source)
         # A source that is constant over time is convolved once and added at every step.
         constant = source.shape[0] != current.shape[0]
         shape = (source.shape[0], *current.shape[1:])
@@ -145,21 +138,26 @@ class Engine:
         row_bytes = len(flat) * width * weights.shape[-1] * self.dtype.itemsize
         rows = max(1, min(-(-height // run.threads), TASK_BYTES // row_bytes))
         tasks = weights.shape[0] * -(-height // rows)
-        if spiking:
-            vectors = (0,) * (weights.shape[-1] * self.dtype.itemsize // VECTOR_BYTES)
-            index, count = state.lists_of(projection.source, weights.shape[4])
+        items, count = state.items_of(projection.source, weights.shape[4])
 
-            def work(a: int, b: int) -> None:
-                project_spikes(
-                    a, b, rows, index, count, weights, scale, bias, flat, first,
-                    stride, padding, dilation, up, vectors,
-                )  # fmt: skip
-        else:
-
-            def work(a: int, b: int) -> None:
-                project_values(
-                    a, b, rows, merged, weights, scale, bias, flat, first, stride, padding, dilation, up
-                )
+        def work(a: int, b: int) -> None:
+            project(
+                a,
+                b,
+                rows,
+                items,
+                count,
+                weights,
+                scale,
+                bias,
+                flat,
+                first,
+                kernel.stride,
+                kernel.padding,
+                kernel.dilation,
+                kernel.upsample,
+                vectors_of(weights),
+            )
 
         run.tasks(tasks, work)
         if constant:
@@ -210,7 +208,7 @@ class _State:
         self.active: dict[str, np.ndarray] = {}
         self.potentials: dict[str, np.ndarray] = {}
         self.currents: dict[str, np.ndarray] = {}
-        self._lists: dict[tuple[str, int], tuple[np.ndarray, np.ndarray]] = {}
+        self._items: dict[tuple[str, int], tuple[np.ndarray, np.ndarray]] = {}
 
     def read(self, name: str, op: HostOp, network: Network, dtype: np.dtype) -> np.ndarray:
         """Value of an input of a host op; what is constant over time is seen at each of its steps."""
@@ -221,12 +219,17 @@ class _State:
             value = np.broadcast_to(value, (network.time_steps, *value.shape[1:]))
         return value
 
-    def lists_of(self, name: str, block: int) -> tuple[np.ndarray, np.ndarray]:
-        """Spike lists of a population, made once per block size."""
-        if (name, block) not in self._lists:
-            spikes = self.spikes[name]
-            self._lists[name, block] = list_spikes(spikes.reshape(-1, *spikes.shape[2:]), block)
-        return self._lists[name, block]
+    def output_of(self, name: str) -> np.ndarray:
+        """Spikes or analog values of a population [T, B, H, W, C]."""
+        return self.spikes[name] if name in self.spikes else self.values[name]
+
+    def items_of(self, name: str, block: int) -> tuple[np.ndarray, np.ndarray]:
+        """Spike lists, or blocked values, of a population: made once per block size."""
+        if (name, block) not in self._items:
+            listing = list_spikes if name in self.spikes else block_values
+            source = self.output_of(name)
+            self._items[name, block] = listing(source.reshape(-1, *source.shape[2:]), block)
+        return self._items[name, block]
 
 
 class _Runner:

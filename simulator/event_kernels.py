@@ -26,25 +26,28 @@ MAX_VECTORS = 4
 
 @intrinsic
 def _add_rows(  # type: ignore[no-untyped-def]
-    typingctx, weights, vectors, accumulator, tile, index, count, row_bytes
+    typingctx, weights, items, vectors, accumulator, tile, first_item, count, row_bytes
 ):
-    """``accumulator[:] += tile[index[i], :]`` for i < count, in order, accumulators in registers.
+    """Add ``count`` rows of ``tile`` to ``accumulator``, in order, accumulators in registers.
 
-    ``weights`` only gives the element type and ``vectors`` (a tuple) the number of registers;
-    ``accumulator``, ``tile`` and ``index`` are addresses.
+    Where ``items`` holds channel indices (uint16), row ``items[i]`` is added as it is: an accumulate. Where
+    it holds values, row i times ``items[i]`` is added: a multiply-accumulate. ``weights`` and ``items`` only
+    give element types and ``vectors`` (a tuple) the number of registers; ``accumulator``, ``tile`` and
+    ``first_item`` are addresses.
     """
-    element = weights.dtype
-    lanes = VECTOR_BYTES // (element.bitwidth // 8)
-    registers = vectors.count
-    signature = types.void(weights, vectors, *(types.int64,) * 5)
+    element, listed = weights.dtype, isinstance(items.dtype, types.Integer)
+    item_bytes = items.dtype.bitwidth // 8
+    align = element.bitwidth // 8
+    lanes, registers = VECTOR_BYTES // align, vectors.count
+    signature = types.void(weights, items, vectors, *(types.int64,) * 5)
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        _, _, accumulator, tile, index, count, row_bytes = args
-        int64, int16 = ir.IntType(64), ir.IntType(16)
-        vector = ir.VectorType(context.get_value_type(element), lanes)
-        align = element.bitwidth // 8
+        *_, accumulator, tile, first_item, count, row_bytes = args
+        int64 = ir.IntType(64)
+        scalar = context.get_value_type(element)
+        vector = ir.VectorType(scalar, lanes)
         accumulators = builder.inttoptr(accumulator, vector.as_pointer())
-        indices = builder.inttoptr(index, int16.as_pointer())
+        item_at = builder.inttoptr(first_item, context.get_value_type(items.dtype).as_pointer())
         at = [builder.gep(accumulators, [ir.Constant(int64, k)]) for k in range(registers)]
         start = [builder.load(p, align=align) for p in at]
 
@@ -56,12 +59,20 @@ def _add_rows(  # type: ignore[no-untyped-def]
         builder.position_at_end(loop)
         i = builder.phi(int64)
         sums = [builder.phi(vector) for _ in range(registers)]
-        channel = builder.zext(builder.load(builder.gep(indices, [i]), align=2), int64)
+        item = builder.load(builder.gep(item_at, [i]), align=item_bytes)
+        channel = builder.zext(item, int64) if listed else i
         row = builder.inttoptr(builder.add(tile, builder.mul(channel, row_bytes)), vector.as_pointer())
-        added = [
-            builder.fadd(total, builder.load(builder.gep(row, [ir.Constant(int64, k)]), align=align))
-            for k, total in enumerate(sums)
+        terms = [
+            builder.load(builder.gep(row, [ir.Constant(int64, k)]), align=align) for k in range(registers)
         ]
+        if not listed:
+            lane = ir.Constant(ir.IntType(32), 0)
+            one = builder.insert_element(ir.Constant(vector, ir.Undefined), item, lane)
+            factor = builder.shuffle_vector(
+                one, one, ir.Constant(ir.VectorType(ir.IntType(32), lanes), [0] * lanes)
+            )
+            terms = [builder.fmul(factor, term) for term in terms]
+        added = [builder.fadd(total, term) for total, term in zip(sums, terms, strict=True)]
         following = builder.add(i, ir.Constant(int64, 1))
         i.add_incoming(ir.Constant(int64, 0), entry)
         i.add_incoming(following, loop)
@@ -107,12 +118,27 @@ def list_spikes(spikes: np.ndarray, block: int) -> tuple[np.ndarray, np.ndarray]
     return index, count
 
 
+def block_values(values: np.ndarray, block: int) -> tuple[np.ndarray, np.ndarray]:
+    """Analog values in the form of `list_spikes`: every channel is there, with its value.
+
+    ``values`` [N, H, W, C]; returns values [blocks, N, H, W, block], padded with zeros, and int32 counts.
+    """
+    n_all, height, width, channels = values.shape
+    blocks = -(-channels // block)
+    padded = np.zeros((n_all, height, width, blocks * block), values.dtype)
+    padded[..., :channels] = values
+    items = np.moveaxis(padded.reshape(n_all, height, width, blocks, block), 3, 0)
+    count = np.full((blocks, n_all, height, width), block, np.int32)
+    count[-1] = channels - (blocks - 1) * block
+    return np.ascontiguousarray(items), count
+
+
 @njit(nogil=True, cache=True, error_model="numpy")
-def project_spikes(
+def project(
     first_task: int,
     last_task: int,
     rows_per_task: int,
-    index: np.ndarray,
+    items: np.ndarray,
     count: np.ndarray,
     weights: np.ndarray,
     scale: np.ndarray,
@@ -125,17 +151,18 @@ def project_spikes(
     upsample: int,
     vectors: tuple[int, ...],
 ) -> None:
-    """``current[..., first_channel:] += scale * (kernel applied to the spikes) + bias``, for some tasks.
+    """``current[..., first_channel:] += scale * (kernel applied to the source) + bias``, for some tasks.
 
-    A task is one target channel block and ``rows_per_task`` output rows, for all N. ``index`` and
-    ``count`` come from `list_spikes`; ``weights`` [target blocks, source blocks, kh, kw, source block,
-    target block]; ``scale`` and ``bias`` [C_out]; ``current`` [N, OH, OW, C].
+    A task is one target channel block and ``rows_per_task`` output rows, for all N. ``items`` and
+    ``count`` come from `list_spikes` (spikes: accumulates) or `block_values` (analog values:
+    multiply-accumulates); ``weights`` [target blocks, source blocks, kh, kw, source block, target block];
+    ``scale`` and ``bias`` [C_out]; ``current`` [N, OH, OW, C].
     """
-    source_blocks, n_all, height, width, block = index.shape
+    source_blocks, n_all, height, width, block = items.shape
     kh, kw, tile_channels = weights.shape[2], weights.shape[3], weights.shape[5]
     out_height, out_width = current.shape[1], current.shape[2]
     row_bytes = np.int64(tile_channels * weights.itemsize)
-    list_bytes = np.int64(block * 2)
+    list_bytes = np.int64(block * items.itemsize)
     tiles = (out_height + rows_per_task - 1) // rows_per_task
     total = np.empty((n_all, rows_per_task, out_width, tile_channels), weights.dtype)
     for task in range(first_task, last_task):
@@ -154,23 +181,22 @@ def project_spikes(
                                 continue
                             y //= upsample
                             row = total[n, oy - y_first].ctypes.data
-                            lists = index[s, n, y].ctypes.data
+                            lists = items[s, n, y].ctypes.data
                             for ox in range(out_width):
                                 x = ox * stride[1] + kx * dilation[1] - padding[1]
                                 if x < 0 or x >= width * upsample:
                                     continue
                                 x //= upsample
-                                found = np.int64(count[s, n, y, x])
-                                if found > 0:
-                                    _add_rows(  # type: ignore[call-arg]  # numba passes typingctx
-                                        weights,
-                                        vectors,
-                                        row + ox * row_bytes,
-                                        tile,
-                                        lists + x * list_bytes,
-                                        found,
-                                        row_bytes,
-                                    )
+                                _add_rows(  # type: ignore[call-arg]  # numba passes typingctx
+                                    weights,
+                                    items,
+                                    vectors,
+                                    row + ox * row_bytes,
+                                    tile,
+                                    lists + x * list_bytes,
+                                    np.int64(count[s, n, y, x]),
+                                    row_bytes,
+                                )
         channels = min(tile_channels, scale.shape[0] - b * tile_channels)
         target = first_channel + b * tile_channels
         for n in range(n_all):
@@ -182,55 +208,9 @@ def project_spikes(
                         current[n, oy, ox, target + c] += value
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
-def project_values(
-    first_task: int,
-    last_task: int,
-    rows_per_task: int,
-    values: np.ndarray,
-    weights: np.ndarray,
-    scale: np.ndarray,
-    bias: np.ndarray,
-    current: np.ndarray,
-    first_channel: int,
-    stride: tuple[int, int],
-    padding: tuple[int, int],
-    dilation: tuple[int, int],
-    upsample: int,
-) -> None:
-    """`project_spikes` for analog values [N, H, W, C]: every tap is a multiply-accumulate, same order."""
-    n_all, height, width, _ = values.shape
-    source_blocks, kh, kw, block, tile_channels = weights.shape[1:]
-    out_height, out_width = current.shape[1], current.shape[2]
-    tiles = (out_height + rows_per_task - 1) // rows_per_task
-    total = np.empty(tile_channels, weights.dtype)
-    for task in range(first_task, last_task):
-        b = task // tiles
-        y_first = (task % tiles) * rows_per_task
-        y_last = min(out_height, y_first + rows_per_task)
-        channels = min(tile_channels, scale.shape[0] - b * tile_channels)
-        target = first_channel + b * tile_channels
-        for n in range(n_all):
-            for oy in range(y_first, y_last):
-                for ox in range(out_width):
-                    total[:] = 0
-                    for s in range(source_blocks):
-                        source_channels = min(block, values.shape[3] - s * block)
-                        for ky in range(kh):
-                            y = oy * stride[0] + ky * dilation[0] - padding[0]
-                            if y < 0 or y >= height * upsample:
-                                continue
-                            for kx in range(kw):
-                                x = ox * stride[1] + kx * dilation[1] - padding[1]
-                                if x < 0 or x >= width * upsample:
-                                    continue
-                                for c in range(source_channels):
-                                    value = values[n, y // upsample, x // upsample, s * block + c]
-                                    for k in range(tile_channels):
-                                        total[k] += value * weights[b, s, ky, kx, c, k]
-                    for c in range(channels):
-                        k = b * tile_channels + c
-                        current[n, oy, ox, target + c] += total[c] * scale[k] + bias[k]
+def vectors_of(weights: np.ndarray) -> tuple[int, ...]:
+    """A tuple as long as the vector registers that one row of tiled weights fills."""
+    return (0,) * (weights.shape[-1] * weights.itemsize // VECTOR_BYTES)
 
 
 def tile_weights(weights: np.ndarray, groups: int, dtype: np.dtype) -> np.ndarray:

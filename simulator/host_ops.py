@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from nsim.frontends.network import HostOp
-from nsim.simulator.event_kernels import project_values, tile_weights
+from nsim.simulator.event_kernels import block_values, project, tile_weights, vectors_of
 
 
 def evaluate(op: HostOp, inputs: list[np.ndarray], dtype: np.dtype) -> np.ndarray:
@@ -43,11 +43,13 @@ def _convolve(op: HostOp, x: np.ndarray, dtype: np.dtype) -> np.ndarray:
     c_out, height, width = op.shape
     out = np.zeros((x.shape[0] * x.shape[1], height, width, c_out), dtype)
     weights = tile_weights(kernel.array, kernel.groups, dtype)
-    project_values(
+    items, count = block_values(x.reshape(-1, *x.shape[2:]), weights.shape[4])
+    project(
         0,
         weights.shape[0] * height,
         1,
-        x.reshape(-1, *x.shape[2:]),
+        items,
+        count,
         weights,
         np.ones(c_out, dtype),
         op.params.get("bias", np.zeros(c_out)).astype(dtype),
@@ -57,5 +59,6 @@ def _convolve(op: HostOp, x: np.ndarray, dtype: np.dtype) -> np.ndarray:
         kernel.padding,
         kernel.dilation,
         kernel.upsample,
+        vectors_of(weights),
     )
     return out.reshape(*x.shape[:2], height, width, c_out)
