@@ -27,7 +27,8 @@ class NeuronModel:
 
     with the resting value r = v_reset (0 for soft reset); then :math:`S = [U \ge v_{th}]`; hard reset
     ``V = v_reset where S else U``, or soft reset (``v_reset is None``) :math:`V = U - v_{th} S`.
-    Same update and order of roundings as SpikingJelly's IFNode and LIFNode.
+    The updates of SpikingJelly's IFNode and LIFNode; bit for bit too, but for LIF without ``decay_input``
+    and r = 0, which it writes :math:`V (1 - 1 / \tau) + X`.
     """
 
     v_threshold: float = 1.0

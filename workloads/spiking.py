@@ -1,7 +1,7 @@
 """Spiking neurons as torch modules, multi-step: input current [T, ...] in, spikes [T, ...] out.
 
-The update is SpikingJelly's (and so SDDPM's), in the same order of roundings; attribute names are the
-same too, so that one tracer rule reads both. State starts at ``v_reset`` (0 for soft reset) in every
+The updates are SpikingJelly's (and so SDDPM's); attribute names are the same too, so that one tracer rule
+reads both. State starts at ``v_reset`` (0 for soft reset) in every
 call: nothing is carried from one denoiser call to the next.
 """
 

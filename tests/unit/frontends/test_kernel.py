@@ -1,0 +1,120 @@
+"""Kernel geometry against torch's convolution of ones, one-hots and numbered maps."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from torch.nn import functional as F
+
+from nsim.frontends.kernel import ComposedWeight, Kernel
+
+PAIRS = st.tuples(st.integers(1, 4), st.integers(1, 4))
+
+
+@st.composite
+def kernels(draw: st.DrawFn) -> tuple[Kernel, tuple[int, int], tuple[int, int]]:
+    """A kernel, a source size, and the target size that torch gives it."""
+    groups = draw(st.integers(1, 3))
+    weight = np.ones((groups * draw(st.integers(1, 3)), draw(st.integers(1, 3)), *draw(PAIRS)))
+    kernel = Kernel(
+        channels=weight.shape[0],
+        weight=weight,
+        stride=draw(st.tuples(st.integers(1, 3), st.integers(1, 3))),
+        padding=draw(st.tuples(st.integers(0, 3), st.integers(0, 3))),
+        dilation=draw(st.tuples(st.integers(1, 3), st.integers(1, 3))),
+        groups=groups,
+        upsample=draw(st.integers(1, 3)),
+    )
+    source = draw(st.tuples(st.integers(1, 7), st.integers(1, 7)))
+    padded = [n * kernel.upsample + 2 * p for n, p in zip(source, kernel.padding, strict=True)]
+    spans = [d * (k - 1) + 1 for d, k in zip(kernel.dilation, kernel.size, strict=True)]
+    assume(all(n >= span for n, span in zip(padded, spans, strict=True)))
+    return kernel, source, tuple(convolve(kernel, torch.ones(1, kernel.c_in, *source)).shape[2:])
+
+
+def convolve(kernel: Kernel, x: torch.Tensor, padding_value: float = 0.0) -> torch.Tensor:
+    """The kernel applied by torch, in float64."""
+    x = F.interpolate(x.double(), scale_factor=kernel.upsample, mode="nearest")
+    (top, left), weight = kernel.padding, torch.from_numpy(kernel.array)
+    x = F.pad(x, (left, left, top, top), value=padding_value)
+    return F.conv2d(x, weight, stride=kernel.stride, dilation=kernel.dilation, groups=kernel.groups)
+
+
+@given(drawn=kernels())
+def test_size_and_operations(drawn: tuple[Kernel, tuple[int, int], tuple[int, int]]) -> None:
+    kernel, source, target = drawn
+    assert kernel.out_size(*source) == target
+    # ones times ones: every product adds 1
+    ones = torch.ones(1, kernel.c_in, *source)
+    assert kernel.taps(source, target) == convolve(kernel, ones).sum().item()
+    assert kernel.dense_operations(target) == convolve(kernel, ones, padding_value=1.0).sum().item()
+
+
+@given(drawn=kernels(), axis=st.sampled_from([0, 1]))
+def test_reach_and_first_tap(drawn: tuple[Kernel, tuple[int, int], tuple[int, int]], axis: int) -> None:
+    kernel, sources, targets = drawn
+    source, target = sources[axis], targets[axis]
+    # source index under every up-sampled, padded position; -1 on padding
+    under = np.pad(np.repeat(np.arange(source), kernel.upsample), kernel.padding[axis], constant_values=-1)
+    reach, first = np.zeros((target, source), int), np.full((target, source), -1)
+    for o in range(target):
+        for k in reversed(range(kernel.size[axis])):
+            s = under[o * kernel.stride[axis] + k * kernel.dilation[axis]]
+            if s >= 0:
+                reach[o, s] += 1
+                first[o, s] = k
+    np.testing.assert_array_equal(kernel.reach(axis, source, target), reach)
+    np.testing.assert_array_equal(kernel.first_tap(axis, source, target), first)
+
+
+@given(drawn=kernels())
+def test_reach_is_what_torch_joins(drawn: tuple[Kernel, tuple[int, int], tuple[int, int]]) -> None:
+    kernel, (height, width), (out_height, out_width) = drawn
+    one_channel = replace(kernel, channels=1, weight=kernel.array[:1, :1], groups=1)
+    for y in range(height):
+        for x in range(width):
+            source = torch.zeros(1, 1, height, width)
+            source[0, 0, y, x] = 1
+            rows, columns = kernel.reach(0, height, out_height)[:, y], kernel.reach(1, width, out_width)[:, x]
+            np.testing.assert_array_equal(convolve(one_channel, source)[0, 0], np.outer(rows, columns))
+
+
+def test_identity() -> None:
+    kernel = Kernel(channels=5, upsample=2)
+    assert (kernel.is_identity, kernel.size, kernel.c_in, kernel.c_out) == (True, (1, 1), 5, 5)
+    assert kernel.out_size(3, 4) == (6, 8)
+    np.testing.assert_array_equal(kernel.array, np.ones((5, 1, 1, 1)))
+    assert kernel.dense_operations((6, 8)) == 5 * 6 * 8
+
+
+def test_composed_weight_is_one_convolution_after_another() -> None:
+    rng = np.random.default_rng(0)
+    bases = [rng.normal(size=(c, 2, 3, 2)) for c in (3, 5)]
+    matrices = [rng.normal(size=(4, c)) for c in (3, 5)]
+    weight = ComposedWeight(tuple(zip(matrices, bases, strict=True)))
+    assert weight.shape == (4, 2, 3, 2)
+    kernel = Kernel(channels=4, weight=weight)
+    assert (kernel.c_out, kernel.c_in, kernel.size) == (4, 2, (3, 2))
+    x = torch.from_numpy(rng.normal(size=(1, 2, 6, 6)))
+    expected = sum(
+        F.conv2d(F.conv2d(x, torch.from_numpy(base)), torch.from_numpy(matrix)[:, :, None, None])
+        for matrix, base in zip(matrices, bases, strict=True)
+    )
+    torch.testing.assert_close(convolve(kernel, x), expected, rtol=1e-12, atol=1e-12)
+
+
+def test_geometry_tells_interchangeable_kernels() -> None:
+    weight = np.ones((2, 2, 3, 3))
+    assert Kernel(2, weight).geometry == Kernel(2, 2 * weight).geometry
+    others = [
+        Kernel(2, weight[:, :, :2]),
+        Kernel(2, weight, stride=(1, 2)),
+        Kernel(2, weight, padding=(1, 1)),
+        Kernel(2, weight, dilation=(2, 1)),
+        Kernel(2, weight, upsample=2),
+    ]
+    assert len({k.geometry for k in (Kernel(2, weight), *others)}) == 6
