@@ -64,6 +64,7 @@ def price(activity: Activity, calibration: Calibration) -> EnergyReport:
     ]
     figures = {cause: calibration.events[cause].energy_pj for cause in prices}
     figures["barrier"] = calibration.barrier.energy_pj
+    figures.update({name: floor.power_mw for name, floor in calibration.floor.items()})
     return EnergyReport(
         cells=pd.concat(cells, ignore_index=True)[COLUMNS],
         unknown={c: f.why_unknown for c, f in sorted(figures.items()) if f.why_unknown is not None},

@@ -17,7 +17,14 @@ import numpy as np
 
 from nsim.frontends.network import Network, Projection
 from nsim.hw_models.mapping.mapping import Mapping
-from nsim.hw_models.mapping.partition import CoreGrid, channel_targets, segment_reached, spiking_inputs
+from nsim.hw_models.mapping.partition import (
+    CoreGrid,
+    axon_channels,
+    axon_groups,
+    channel_targets,
+    segment_reached,
+    spiking_inputs,
+)
 from nsim.simulator.engine import Call
 
 CORE_EVENTS = (
@@ -64,8 +71,9 @@ class CoreCounter:
         self.per_call = calls_beside_cores(mapping)
         self._paths: dict[str, list[_Path]] = {name: [] for name in mapping.grids}
         for name, grid in mapping.grids.items():
-            for projection in spiking_inputs(self.network, name):
-                self._paths[projection.source].append(_path(self.network, projection, grid))
+            for group in axon_groups(spiking_inputs(self.network, name)):
+                for projection in group:
+                    self._paths[projection.source].append(_path(self.network, projection, group, grid))
         self._packets = {
             name: _packet_maps(
                 mapping, mapping.grids[name], self.network.population_by_name[name].shape, paths
@@ -121,18 +129,17 @@ class CoreCounter:
         total = spikes.sum(axis=2, dtype=dtype)
         for path in self._paths[name]:
             kind = "synaptic_event_conv" if path.grid.shared_lists else "synaptic_event_dense"
-            for k, targets in enumerate(path.channel_targets):
-                if not targets.any():
-                    continue
-                uniform = targets.min() == targets.max()
-                weighted = total * targets[0] if uniform else np.einsum("tbcyx,c->tbyx", spikes, targets)
+            for k, (targets, sending) in enumerate(zip(path.channel_targets, path.sending, strict=True)):
                 ids = path.grid.core_ids[:, :, k].ravel()
-                fed = np.einsum(
-                    "ry,tbyx,sx->btrs", path.row_targets, weighted, path.column_targets, optimize=True
-                )
-                events[kind][:, ticks, ids] += fed.reshape(*fed.shape[:2], -1)
-                if path.leads[k]:
-                    firing = total if uniform else spikes[:, :, targets > 0].sum(axis=2, dtype=dtype)
+                if targets.any():
+                    uniform = targets.min() == targets.max()
+                    weighted = total * targets[0] if uniform else np.einsum("tbcyx,c->tbyx", spikes, targets)
+                    fed = np.einsum(
+                        "ry,tbyx,sx->btrs", path.row_targets, weighted, path.column_targets, optimize=True
+                    )
+                    events[kind][:, ticks, ids] += fed.reshape(*fed.shape[:2], -1)
+                if sending.any():
+                    firing = total if sending.all() else spikes[:, :, sending].sum(axis=2, dtype=dtype)
                     arrived = np.einsum(
                         "ry,tbyx,sx->btrs", path.row_hit, firing, path.column_hit, optimize=True
                     )
@@ -144,8 +151,9 @@ class _Path:
     """One projection onto a grid, as the maps that counting needs.
 
     ``row_targets`` [row segments, H]: target rows of the segment that a source row feeds (columns alike);
-    ``channel_targets``: for each channel block, targets per source channel. ``leads``: True for the channel
-    blocks where this projection is the first of its (source, geometry): only that one brings packets.
+    ``channel_targets``: for each channel block, targets per source channel. ``sending``: for each channel
+    block, the source channels whose packets count here; all are False but for the first of the projections
+    that share packets.
     """
 
     grid: CoreGrid
@@ -154,10 +162,10 @@ class _Path:
     row_hit: np.ndarray
     column_hit: np.ndarray
     channel_targets: list[np.ndarray]
-    leads: list[bool]
+    sending: list[np.ndarray]
 
 
-def _path(network: Network, projection: Projection, grid: CoreGrid) -> _Path:
+def _path(network: Network, projection: Projection, group: list[Projection], grid: CoreGrid) -> _Path:
     source = network.population_by_name[projection.source].shape
     rows, columns = segment_reached(projection, grid, source)
     targets = []
@@ -165,20 +173,10 @@ def _path(network: Network, projection: Projection, grid: CoreGrid) -> _Path:
         joined = projection.kernel.reach(axis, source[1 + axis], cuts[-1][1]) > 0
         targets.append(np.stack([joined[a:b].sum(axis=0) for a, b in cuts]))
     reach = [channel_targets(projection, cut) for cut in grid.channels]
-    leads = []
-    for cut, own in zip(grid.channels, reach, strict=True):
-        first = next(
-            (
-                p
-                for p in spiking_inputs(network, projection.target)
-                if p.source == projection.source
-                and p.kernel.geometry == projection.kernel.geometry
-                and channel_targets(p, cut).any()
-            ),
-            None,
-        )
-        leads.append(bool(own.any()) and first is projection)
-    return _Path(grid, targets[0], targets[1], rows.astype(np.int64), columns.astype(np.int64), reach, leads)
+    sending = [axon_channels(group, cut) & (projection is group[0]) for cut in grid.channels]
+    return _Path(
+        grid, targets[0], targets[1], rows.astype(np.int64), columns.astype(np.int64), reach, sending
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -205,9 +203,9 @@ def _packet_maps(
     place = mapping.placement
     maps = {event: np.zeros((len(units), *shape[1:]), np.int64) for event in PACKET_MAPS}
     for path in paths:
-        for k, targets in enumerate(path.channel_targets):
-            hit = np.flatnonzero([targets[a] > 0 for a, _ in units])
-            if not path.leads[k] or not len(hit):
+        for k, sending in enumerate(path.sending):
+            hit = np.flatnonzero(sending[[a for a, _ in units]])
+            if not len(hit):
                 continue
             for r, s in np.ndindex(path.grid.shape[:2]):
                 target = path.grid.core_ids[r, s, k]

@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-import numpy as np
+from collections.abc import Sequence
 
 from nsim.hw_models.spec import Core
 
 
-def list_words(runs: np.ndarray, run_length: np.ndarray, synapse_bits: int, core: Core) -> np.ndarray:
+def list_words(stretches: Sequence[int], synapse_bits: int, core: Core) -> int:
     """Memory words of the synapse list of one input axon, dense format.
 
-    A list holds ``runs`` stretches of ``run_length`` consecutive target compartments (arrays that broadcast).
-    Each stretch is cut into entries of at most ``synapses_max`` synapses; an entry has a prefix and one
-    start index, then ``synapse_bits`` for each synapse. All bits of a list are packed into whole words, with
-    one more when the last word is full or nearly full (Rueckauer et al. 2021; see the chip file).
+    A list holds ``stretches`` of so many consecutive target compartments. Each stretch is cut into entries
+    of at most ``synapses_max`` synapses; an entry has a prefix and one start index, then ``synapse_bits`` for
+    each synapse. All bits of a list are packed into whole words, with one more when the last word is full or
+    nearly full (Rueckauer et al. 2021; see the chip file).
     """
     rule = core.synapse_entry
-    entries = -(-run_length // rule.synapses_max.value)
+    entries = sum(-(-n // rule.synapses_max.value) for n in stretches)
     header = rule.prefix_bits.value + rule.index_bits_max.value
-    bits = runs * (entries * header + run_length * synapse_bits)
-    word = core.word_bits.value
-    left = bits % word
-    extra = (left == 0) | (left >= rule.extra_word_from_bits.value)
-    return np.where(bits == 0, 0, -(-bits // word) + extra)
+    bits = entries * header + sum(stretches) * synapse_bits
+    words, left = -(-bits // core.word_bits.value), bits % core.word_bits.value
+    extra = left == 0 or left >= rule.extra_word_from_bits.value
+    return words + 1 if bits and extra else words
 
 
 def delay_slots(delay: int, core: Core) -> int:

@@ -147,6 +147,7 @@ class _Layer:
             "words_per_axon": core.max_words_per_axon.value,
         }
         self.bits = [loihi.synapse_bits(d, core) for d in self.delays]
+        self.shared = [[self.inputs.index(p) for p in group] for group in axon_groups(self.inputs)]
         size = population.shape
         self._taps = [
             [
@@ -159,7 +160,7 @@ class _Layer:
             for a in (0, 1)
         ]
         self._axis_cache: dict[tuple[int, int], _Distinct] = {}
-        self._list_cache: dict[tuple[object, ...], tuple[int, int]] = {}
+        self._list_cache: dict[tuple[object, ...], tuple[int, np.ndarray]] = {}
         self._reaches: list[SegmentReach] = []
         self._reach_index: dict[SegmentReach, int] = {}
 
@@ -204,9 +205,11 @@ class _Layer:
         for resource in RESOURCES:
             need, limit = int(single.used[resource].max()), self.limits[resource]
             if need > limit:
+                less = "fan-out" if resource == "output_axons" else "fan-in"
                 return MappingError(
                     f"{self.population.name}: one neuron alone needs {need:,} {resource.replace('_', ' ')}, "
-                    f"a core has {limit:,}; use a chip with larger cores or a model with less fan-in"
+                    f"a core has {limit:,}; use a chip with larger cores or a model with less {less} "
+                    "(expanded residual streams count)"
                 )
         raise AssertionError("a single neuron fits, so some block shape must")
 
@@ -230,45 +233,40 @@ class _Layer:
         by_row, by_column, by_channel = self._axis(0, h), self._axis(1, w), self._channels(c)
         words = np.zeros((len(by_row.seen), len(by_column.seen), len(by_channel.seen)), np.int64)
         longest = np.zeros_like(words)
-        for k, overlaps in enumerate(by_channel.seen):
-            block = grid.channels[int(np.argmax(by_channel.kind == k))]
-            for i, (source_channels, reached) in enumerate(overlaps):
-                if not reached:
-                    continue
-                whole = self.inputs[i].kernel.groups == 1 and reached == block[1] - block[0]
-                for y, rows in enumerate(by_row.seen):
-                    for x, columns in enumerate(by_column.seen):
-                        total, most = self._lists(
-                            self.bits[i], rows[i], columns[i], reached, whole, grid.shared_lists
-                        )
-                        words[y, x, k] += source_channels * total
-                        longest[y, x, k] = max(longest[y, x, k], most)
+        for k, (size, overlaps) in enumerate(by_channel.seen):
+            for paths, overlap in zip(self.shared, overlaps, strict=True):
+                for (reached, source_channels), (y, rows), (x, columns) in product(
+                    overlap, enumerate(by_row.seen), enumerate(by_column.seen)
+                ):
+                    lists = [
+                        self._lists(self.bits[i], rows[i], columns[i], n, n == size, grid.shared_lists)
+                        for i, n in zip(paths, reached, strict=True)
+                        if n
+                    ]
+                    words[y, x, k] += source_channels * sum(total for total, _ in lists)
+                    axon = np.sum([each for _, each in lists], axis=0).max(initial=0)
+                    longest[y, x, k] = max(longest[y, x, k], axon)
         spread = np.ix_(by_row.kind, by_column.kind, by_channel.kind)
         used = {**grid.used, "synaptic_words": words[spread], "words_per_axon": longest[spread]}
         return replace(grid, used=used)
 
-    def axons_of(self, overlaps: tuple[tuple[int, int], ...]) -> dict[tuple[object, ...], list[int]]:
-        """Inputs that meet a channel block, by the axon they arrive on: (source, geometry).
-
-        Paths from one source with one geometry reach the same cores: they share packets and axons.
-        """
-        paths: dict[tuple[object, ...], list[int]] = {}
-        for i, p in enumerate(self.inputs):
-            if overlaps[i][1]:
-                paths.setdefault((p.source, p.kernel.geometry), []).append(i)
-        return paths
-
     def _channels(self, step: int) -> _Distinct:
-        """How channel blocks meet every input; ``size``: source channels that need axons of their own."""
+        """How channel blocks meet the inputs: (channels, overlap of each of ``shared``).
+
+        ``size``: source channels that need axons of their own, at the first input of each of ``shared``.
+        """
         if (2, step) not in self._axis_cache:
-            cuts = segments(self.population.shape[0], step)
+            groups = [[self.inputs[i] for i in paths] for paths in self.shared]
             distinct = _distinct(
-                [(*(channel_overlap(p, cut) for p in self.inputs), (cut[1] - cut[0], 0)) for cut in cuts]
+                [
+                    (cut[1] - cut[0], tuple(channel_overlap(group, cut) for group in groups))
+                    for cut in segments(self.population.shape[0], step)
+                ]
             )
             size = np.zeros((len(distinct.seen), len(self.inputs)), np.int64)
-            for k, overlaps in enumerate(distinct.seen):
-                for paths in self.axons_of(overlaps).values():
-                    size[k, paths[0]] = overlaps[paths[0]][0]
+            for k, (_, overlaps) in enumerate(distinct.seen):
+                for paths, overlap in zip(self.shared, overlaps, strict=True):
+                    size[k, paths[0]] = sum(source_channels for _, source_channels in overlap)
             self._axis_cache[2, step] = replace(distinct, size=size)
         return self._axis_cache[2, step]
 
@@ -292,8 +290,8 @@ class _Layer:
 
     def _lists(
         self, bits: int, row: int, column: int, channels: int, whole: bool, shared: bool
-    ) -> tuple[int, int]:
-        """Words of all lists of one source channel in one block, and of the longest list.
+    ) -> tuple[int, np.ndarray]:
+        """Words of all lists of one source channel in one block, and of each distinct one.
 
         ``shared``: positions with the same relative targets and weights use one list. Targets in a core are
         ordered (row, column, channel): where the block holds no other channels (``whole``), neighbouring
@@ -301,29 +299,23 @@ class _Layer:
         """
         key = (bits, row, column, channels, whole, shared)
         if key not in self._list_cache:
-            rows, columns = self._reaches[row].patterns, self._reaches[column].patterns
-            pairs = list(product(rows, columns))
-            across = [c.stretches if whole else c.targets for _, c in pairs]
-            runs = np.array([r.targets * n for (r, _), n in zip(pairs, across, strict=True)])
-            length = np.array(
-                [-(-c.targets * channels // n) for (_, c), n in zip(pairs, across, strict=True)]
-            )
-            words = loihi.list_words(runs, length, bits, self.core)
-            times = 1 if shared else np.array([r.sources * c.sources for r, c in pairs])
-            self._list_cache[key] = (int((words * times).sum()), int(words.max()))
+            pairs = list(product(self._reaches[row].patterns, self._reaches[column].patterns))
+            words = np.zeros(len(pairs), np.int64)
+            for i, (r, c) in enumerate(pairs):
+                across = tuple(n * channels for n in c.stretches) if whole else (channels,) * c.targets
+                words[i] = loihi.list_words(across * r.targets, bits, self.core)
+            times = 1 if shared else np.array([r.sources * c.sources for r, c in pairs], np.int64)
+            self._list_cache[key] = (int((words * times).sum()), words)
         return self._list_cache[key]
 
     def charge_sources(self, grid: CoreGrid, entries: dict[str, np.ndarray]) -> None:
         """Add to ``entries`` the output axons that every source neuron needs to reach this grid."""
         for cut in grid.channels:
-            overlaps = tuple(channel_overlap(p, cut) for p in self.inputs)
-            for paths in self.axons_of(overlaps).values():
-                projection = self.inputs[paths[0]]
-                source = entries[projection.source]
-                rows, columns = segment_reached(projection, grid, source.shape)
+            for group in axon_groups(self.inputs):
+                source = entries[group[0].source]
+                rows, columns = segment_reached(group[0], grid, source.shape)
                 cores = np.outer(rows.sum(axis=0), columns.sum(axis=0))
-                hit = channel_targets(projection, cut) > 0
-                source[hit] += cores * self.entry_cost(grid)
+                source[axon_channels(group, cut)] += cores * self.entry_cost(grid)
 
 
 @dataclass(frozen=True, eq=False)
@@ -345,10 +337,32 @@ def _fits(grid: CoreGrid) -> bool:
     return all(used.max() <= grid.limits[resource] for resource, used in grid.used.items())
 
 
-def channel_overlap(projection: Projection, cut: tuple[int, int]) -> tuple[int, int]:
-    """How a channel block meets a projection: (source channels that reach it, most targets of one)."""
-    reach = channel_targets(projection, cut)
-    return int(np.count_nonzero(reach)), int(reach.max(initial=0))
+def axon_groups(projections: list[Projection]) -> list[list[Projection]]:
+    """Projections into one population, together where they share packets and axons.
+
+    Paths from one source with one geometry reach the same positions of the same cores.
+    """
+    groups: dict[tuple[object, ...], list[Projection]] = {}
+    for p in projections:
+        groups.setdefault((p.source, p.kernel.geometry), []).append(p)
+    return list(groups.values())
+
+
+def axon_channels(group: list[Projection], cut: tuple[int, int]) -> np.ndarray:
+    """Source channels that reach the channel block ``cut`` through any of ``group``: bool [C_source]."""
+    return np.any([channel_targets(p, cut) > 0 for p in group], axis=0)
+
+
+def channel_overlap(group: list[Projection], cut: tuple[int, int]) -> tuple[tuple[tuple[int, ...], int], ...]:
+    """How a channel block meets projections that share axons.
+
+    (targets of a source channel through each of ``group``, number of source channels that have just these).
+    """
+    reach = np.stack([channel_targets(p, cut) for p in group])
+    if (reach == reach[:, :1]).all():
+        return ((tuple(reach[:, 0].tolist()), reach.shape[1]),) if reach[:, 0].any() else ()
+    kinds, times = np.unique(reach[:, reach.any(axis=0)], axis=1, return_counts=True)
+    return tuple((tuple(kind), n) for kind, n in zip(kinds.T.tolist(), times.tolist(), strict=True))
 
 
 @lru_cache(maxsize=4096)

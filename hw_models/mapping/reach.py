@@ -7,20 +7,25 @@ lists, synapses per source position) is a product of two small per-axis facts.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
 
 @dataclass(frozen=True)
 class Pattern:
-    """Relative targets of a source index within a segment: how many, in how many consecutive stretches.
+    """Relative targets of a source index within a segment: lengths of its stretches of consecutive ones.
 
     ``sources``: how many source indices have just these targets, with these weights.
     """
 
-    targets: int
-    stretches: int
+    stretches: tuple[int, ...]
     sources: int
+
+    @property
+    def targets(self) -> int:
+        """Number of targets."""
+        return sum(self.stretches)
 
 
 @dataclass(frozen=True)
@@ -55,6 +60,7 @@ def segment_reach(taps: np.ndarray, first_tap: np.ndarray, segment: tuple[int, i
         key = tuple(
             (int(t - targets[0]), int(first_tap[a + t, source]), int(taps[a + t, source])) for t in targets
         )
-        stretches = 1 + int(np.count_nonzero(np.diff(targets) > 1))
-        seen[key] = Pattern(len(targets), stretches, 1 + (seen[key].sources if key in seen else 0))
+        ends = [0, *(np.flatnonzero(np.diff(targets) > 1) + 1).tolist(), len(targets)]
+        stretches = tuple(b - a for a, b in pairwise(ends))
+        seen[key] = Pattern(stretches, 1 + (seen[key].sources if key in seen else 0))
     return SegmentReach(len(halo), tuple(seen.values()))

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from nsim.errors import TrainError
 from nsim.workloads.samplers import parse_sampler
 from nsim.workloads.sddpm import SDDPMConfig, SpikingUNet
 from nsim.workloads.training import TrainConfig, learning_rate, train
@@ -69,8 +70,12 @@ def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path: Path) -> None:
 def test_other_settings_do_not_go_on_from_a_state(tmp_path: Path) -> None:
     out = tmp_path / "tiny.pt"
     train(out, IMAGES, TINY, config(2), ignore)
-    with pytest.raises(ValueError, match=r"^.*tiny\.state holds a run with .*'iterations': 2.*, not .*"):
+    with pytest.raises(TrainError) as refused:
         train(out, IMAGES, TINY, config(4), ignore)
+    assert str(refused.value) == (
+        f"{out.with_suffix('.state')}: holds a training run with another iterations; "
+        "remove it, or train with the same settings"
+    )
 
 
 def test_learning_rate_warms_up_then_falls_to_zero() -> None:
