@@ -44,7 +44,8 @@ def reshape(axes: Axes, sizes: Sizes, shape: Sequence[int]) -> Axes | None:
     labels = [label for group in axes for label in group]
     groups: list[tuple[str, ...]] = []
     for n in wanted:
-        group: list[str] = []
+        # an axis of size 1 (one time step, one channel) keeps a dimension of 1 to itself
+        group = [labels.pop(0)] if n == 1 and labels and sizes[labels[0]] == 1 else []
         while math.prod(sizes[label] for label in group) < n and labels:
             group.append(labels.pop(0))
         if math.prod(sizes[label] for label in group) != n:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from nsim.frontends.model import Model
     from nsim.hw_models.mapping.mapping import Mapping
-    from nsim.reports.run import Run
+    from nsim.reports.run import Run, Timing
     from nsim.simulator.engine import Call, Precision
 
 __version__ = "0.1.0"
@@ -68,17 +68,21 @@ def run(
     seed: int = 0,
     images: int = 1,
     calibration: str | None = None,
+    timing: Timing = "analytic",
     out: str | Path | None = None,
 ) -> Run:
     """Generate ``images`` images and count, time and price every sampler step on the chip.
 
     ``sampler`` like "ddim:50" (default: the model's own); ``calibration``: one of the chip's sets of
-    figures (default: the chip's). With ``out``, everything is written to that new folder step by step.
+    figures (default: the chip's); ``timing``: closed formulas ("analytic") or every packet through the
+    mesh ("event"). With ``out``, everything is written to that new folder step by step.
     """
     from nsim.reports.run import run_sampler
 
     folder = None if out is None else Path(out)
-    return run_sampler(mapping, sampler, seed=seed, images=images, calibration=calibration, out=folder)
+    return run_sampler(
+        mapping, sampler, seed=seed, images=images, calibration=calibration, timing=timing, out=folder
+    )
 
 
 def _numpy(array: Any) -> np.ndarray:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -77,6 +77,10 @@ def run(
     sampler: Annotated[str | None, typer.Option(help="ddim:N, ddpm:1000 or ddpm-small:1000.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of the noise.", min=0)] = 0,
     images: Annotated[int, typer.Option(help="Images to generate, one after the other.", min=1)] = 1,
+    timing: Annotated[
+        Literal["analytic", "event"],
+        typer.Option(help="Time ticks by closed formulas, or packet by packet through the mesh."),
+    ] = "analytic",
     time_steps: TimeStepsOption = None,
     v_threshold: ThresholdOption = None,
     threads: Annotated[int | None, typer.Option(help="Threads; no effect on results.", min=1)] = None,
@@ -99,6 +103,7 @@ def run(
             images=images,
             calibration=calibration,
             out=out,
+            timing=timing,
             threads=threads,
             progress=progress,
         )

@@ -8,12 +8,11 @@ import weakref
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from nsim.errors import RunError
 from nsim.frontends.load import sha256
@@ -22,10 +21,12 @@ from nsim.hw_models.mapping.mapping import Mapping
 from nsim.hw_models.spec import Calibration, ChipSpec
 from nsim.provenance import provenance
 from nsim.reports.energy import Activity, EnergyReport, price
+from nsim.reports.event_totals import event_totals
 from nsim.reports.papers_rule import PapersRule, papers_rule
 from nsim.reports.run_folder import RunFolder
 from nsim.simulator.core_counts import CORE_EVENTS, CoreCounter, EventCounts
 from nsim.simulator.engine import Call, Engine, Precision
+from nsim.simulator.event_timing import EventTimer
 from nsim.simulator.timing import TickTimes, analytic_times
 from nsim.workloads.samplers import initial_noise, parse_sampler, trajectory
 
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 
 Progress = Callable[[int, int], None]
 """Called after every sampler step with (steps done, steps in all)."""
+Timing = Literal["analytic", "event"]
+"""How ticks are timed: by closed formulas (a lower bound), or packet by packet through the mesh."""
 
 
 def run_sampler(
@@ -44,6 +47,7 @@ def run_sampler(
     calibration: str | None = None,
     out: Path | None = None,
     precision: Precision = "float32",
+    timing: Timing = "analytic",
     threads: int | None = None,
     progress: Progress | None = None,
 ) -> Run:
@@ -52,6 +56,10 @@ def run_sampler(
     Without ``out`` the folder is temporary and goes with the returned Run. The chip makes the images one
     after the other; their events are added up, their times follow each other. Raises RunError for a
     sampler that is not known or a folder that is not empty, before anything is written.
+
+    ``timing``: "analytic" takes the busiest core's work in a tick as if every packet were there from the
+    start (see `analytic_times`); "event" follows every packet from core to core through FIFO links (see
+    `EventTimer`). Spikes, events and priced counts are the same; times, and what is paid per time, are not.
     """
     model = mapping.model
     spec = parse_sampler(sampler or model.sampler)
@@ -60,12 +68,13 @@ def run_sampler(
     figures = mapping.chip.calibration(calibration)
     folder = RunFolder.create(Path(tempfile.mkdtemp(prefix="nsim-run-")) if out is None else out)
     name = calibration or mapping.chip.default_calibration
-    manifest = _manifest(mapping, str(spec), seed, images, name, precision)
+    manifest = _manifest(mapping, str(spec), seed, images, name, precision, timing)
     folder.write_manifest(manifest)
     folder.copy_chip_file(mapping.chip_file)
     folder.write_table("cores", mapping.cores)
 
     engine, counter = Engine(model.network, precision, threads), CoreCounter(mapping)
+    tick_times = _tick_timer(timing, mapping, figures)
     folder.write_table("beside_cores", _beside_cores(counter.per_call))
     walk = spec.build(seed)
     shape = model.network.population_by_name[model.network.image].shape
@@ -79,7 +88,7 @@ def run_sampler(
     for step in trajectory(denoise, walk, x):
         call = calls.pop()
         counts = counter.count(call)
-        times = analytic_times(counts, figures)
+        times = tick_times(call, counts)
         folder.write_step("events", step.index, _events_table(counts))
         folder.write_step("operations", step.index, call.counts)
         folder.write_step("latency", step.index, _latency_table(times, mapping))
@@ -172,30 +181,25 @@ class Run:
 
     @cached_property
     def _counts(self) -> pd.DataFrame:
-        """Add up ticks file by file: a step's events by tick and core are large, their sums are not."""
-        layers = self.cores["layer"].to_numpy()
-        frames = []
-        for path in self.folder.steps("events"):
-            step = int(path.stem)
-            table = pq.read_table(path)
-            core = table["core"].to_numpy()
-            for event in CORE_EVENTS:
-                totals = np.zeros(len(layers), np.int64)
-                np.add.at(totals, core, table[event].to_numpy())
-                used = np.flatnonzero(totals)
-                frames.append(_tidy(step, layers[used], pd.array(used, dtype="Int64"), event, totals[used]))
-            beside = self.folder.table("beside_cores")
-            none = pd.array([pd.NA] * len(beside), dtype="Int64")
-            frames.append(_tidy(step, beside["layer"], none, beside["event"], beside["count"] * self.images))
-        return pd.concat(frames, ignore_index=True)
+        return event_totals(self.folder, self.cores["layer"].to_list(), self.images)
 
 
-def _tidy(step: int, layer: Any, core: Any, event: Any, count: Any) -> pd.DataFrame:
-    return pd.DataFrame({"sampler_step": step, "layer": layer, "core": core, "event": event, "count": count})
+def _tick_timer(
+    timing: Timing, mapping: Mapping, calibration: Calibration
+) -> Callable[[Call, EventCounts], TickTimes]:
+    if timing == "event":
+        return EventTimer(mapping, calibration).times
+    return lambda _, counts: analytic_times(counts, calibration)
 
 
 def _manifest(
-    mapping: Mapping, sampler: str, seed: int, images: int, calibration: str, precision: Precision
+    mapping: Mapping,
+    sampler: str,
+    seed: int,
+    images: int,
+    calibration: str,
+    precision: Precision,
+    timing: Timing,
 ) -> dict[str, Any]:
     model = mapping.model
     return {
@@ -217,7 +221,7 @@ def _manifest(
         "chips": mapping.chips,
         "policy": "expand",
         "schedule": "pipelined",
-        "timing": "analytic",
+        "timing": timing,
         "precision": precision,
         "sampler": sampler,
         "sampler_steps": len(parse_sampler(sampler).build(seed).timesteps),

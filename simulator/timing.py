@@ -3,7 +3,8 @@
 ``analytic`` level (the published "simple" model of SANA-FE): in one tick a core spends
 N = idle and active updates, spikes and outgoing packets on its neurons, and
 M = incoming packets and synaptic events on its inputs; the two halves overlap. The tick takes
-max over cores of max(N, M), plus the barrier over the tiles and chips in use.
+max over cores of max(N, M), plus the barrier over the tiles and chips in use. The ``event`` level, packet by
+packet, is in `event_timing`.
 """
 
 from __future__ import annotations
@@ -46,11 +47,15 @@ def analytic_times(counts: EventCounts, calibration: Calibration) -> TickTimes:
         known = [cost[e] * counts.per_core[e] for e in events if cost[e]]
         return np.asarray(sum(known, np.zeros_like(counts.per_core["spike"], dtype=np.float64)))
 
-    per_core = np.maximum(busy(NEURON_EVENTS), busy(INPUT_EVENTS))
-    core_ns = per_core.max(axis=2)
+    return slowest_core(np.maximum(busy(NEURON_EVENTS), busy(INPUT_EVENTS)), counts, calibration)
+
+
+def slowest_core(busy_ns: np.ndarray, counts: EventCounts, calibration: Calibration) -> TickTimes:
+    """Tick times from how long each core is busy, float64 [B, ticks, cores]: the longest, and the barrier."""
+    core_ns = busy_ns.max(axis=2)
     place = counts.mapping.placement
     barrier = calibration.barrier_ns(place.tiles, place.chips)
     happened = {event for event, n in counts.per_core.items() if n.any()}
     happened |= {event for _, event in counts.per_call}
     left_out = tuple(sorted(e for e in happened if calibration.time_ns(e) is None))
-    return TickTimes(core_ns, np.full_like(core_ns, barrier), per_core.argmax(axis=2), left_out)
+    return TickTimes(core_ns, np.full_like(core_ns, barrier), busy_ns.argmax(axis=2), left_out)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib.util import find_spec
 
 import numpy as np
+
+from nsim.errors import TrainError
 
 IMAGE_SIZE = 16
 HELD_OUT = 500
@@ -22,7 +25,12 @@ class Digits:
 
 
 def load_digits() -> Digits:
-    """Read the 1,797 digits that scikit-learn ships, upscale 8x8 to 16x16 (bilinear), scale to [-1, 1]."""
+    """Read the 1,797 digits that scikit-learn ships, upscale 8x8 to 16x16 (bilinear), scale to [-1, 1].
+
+    Raises TrainError when scikit-learn is not installed.
+    """
+    if find_spec("sklearn") is None:
+        raise TrainError("the digits come with scikit-learn: pip install 'nsim[train]'")
     from scipy.ndimage import zoom
     from sklearn import datasets
 

@@ -6,7 +6,6 @@ import math
 import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -150,8 +149,6 @@ def train_bundled(
     """
     if name != "sddpm-digits":
         raise TrainError(f"nothing called {name!r} can be trained; known: sddpm-digits")
-    if find_spec("sklearn") is None:
-        raise TrainError("training needs scikit-learn's digits: pip install 'nsim[train]'")
     from nsim.workloads.digits import load_digits
 
     config = TrainConfig(seed=seed)

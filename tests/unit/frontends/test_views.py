@@ -82,3 +82,11 @@ def test_unflatten_refuses_to_cut_an_axis() -> None:
 
 def test_axes_as_text() -> None:
     assert views.text((("T", "B"), (), ("C",)), SIZES) == "[T=2*B, 1, C=4]"
+
+
+def test_one_time_step_keeps_its_axis() -> None:
+    sizes = {"T": 1, "B": 3, "C": 1, "H": 4, "W": 4}
+    fused = (("T", "B"), ("C",), ("H",), ("W",))
+    split = (("T",), ("B",), ("C",), ("H",), ("W",))
+    assert views.unflatten(fused, sizes, 0, (1, 3)) == split
+    assert views.reshape(fused, sizes, (1, 3, 1, 4, 4)) == split
