@@ -24,8 +24,10 @@ DIGITS_MODEL = SDDPMConfig(
 class TrainConfig:
     """One training run. The learning rate warms up linearly, then falls to zero along a cosine.
 
-    ``snr_cap``: the loss at diffusion time t is weighted by min(SNR, cap) / SNR (Hang et al. 2023), which
-    takes weight off times with hardly any noise, where most of the error cannot be learned.
+    The squared error of eps at diffusion time t is weighted by 1 / SNR(t), which makes it the error of x0,
+    kept within ``weight_least`` and ``weight_most``. A spiking U-Net has no path from its input to its
+    output, so at high noise, where eps is nearly x_t itself, spikes must carry the image precisely: small
+    errors of eps there are large errors of x0, and decide which digit a sample becomes.
     """
 
     iterations: int = 12_000
@@ -34,7 +36,8 @@ class TrainConfig:
     warmup_iterations: int = 300
     gradient_norm: float = 1.0
     average_decay: float = 0.999
-    snr_cap: float = 5.0
+    weight_least: float = 0.2
+    weight_most: float = 20.0
     seed: int = 0
     save_every: int = 500
 
@@ -117,8 +120,8 @@ def _step(
     noise = torch.randn(batch.shape, generator=generator)
     a = alpha_bar[t][:, None, None, None]
     error = torch.mean((model(a.sqrt() * batch + (1 - a).sqrt() * noise, t) - noise) ** 2, dim=(1, 2, 3))
-    snr = (alpha_bar / (1 - alpha_bar))[t]
-    loss = torch.mean(error * snr.clamp(max=config.snr_cap) / snr)
+    weight = ((1 - alpha_bar) / alpha_bar).clamp(config.weight_least, config.weight_most)
+    loss = torch.mean(error * weight[t]) / weight.mean()
     optimiser.zero_grad()
     loss.backward()
     torch.nn.utils.clip_grad_norm_(model.parameters(), config.gradient_norm)
