@@ -1,0 +1,212 @@
+"""A Network in the making: symbolic tensors, and the book of what has been built so far.
+
+Every tensor of a traced model is a `Value`: its axes, and its content, which is a reference to something
+already in the network, or a sum of linear terms that is not a population yet.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from torch import fx
+
+from nsim.errors import UnsupportedOpError
+from nsim.frontends import views
+from nsim.frontends.kernel import Kernel
+from nsim.frontends.network import (
+    HostBias,
+    HostOp,
+    HostOpKind,
+    NeuronModel,
+    Population,
+    PopulationKind,
+    Projection,
+)
+from nsim.frontends.torch_fx import owner
+
+
+@dataclass(frozen=True)
+class Ref:
+    """A value that the network already holds: a population, a source or a host op's output."""
+
+    name: str
+    upsample: int = 1
+
+
+@dataclass(frozen=True, eq=False)
+class Term:
+    """One linear contribution, before it has a target."""
+
+    name: str
+    source: str
+    kernel: Kernel
+    channel: int = 0
+    scale: np.ndarray | None = None
+    bias: np.ndarray | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Sum:
+    """Linear terms and host biases that add up to one tensor; ``home`` is the module path it belongs to."""
+
+    terms: tuple[Term, ...]
+    host_biases: tuple[str, ...]
+    home: str
+
+
+@dataclass(frozen=True, eq=False)
+class Value:
+    """A tensor of the traced model."""
+
+    content: Ref | Sum | np.ndarray
+    axes: views.Axes
+    sizes: views.Sizes
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Dimensions, with the stand-in batch size."""
+        return views.shape_of(self.axes, self.sizes)
+
+    @property
+    def text(self) -> str:
+        """Axes and sizes, for error messages."""
+        return views.text(self.axes, self.sizes)
+
+    @property
+    def map_shape(self) -> tuple[int, int, int]:
+        """(C, H, W)."""
+        return (self.sizes["C"], self.sizes["H"], self.sizes["W"])
+
+
+class NetworkBuilder:
+    """Collects populations, projections and host ops while a graph is walked."""
+
+    def __init__(self, name: str, time_steps: int) -> None:
+        self.name = name
+        self.time_steps = time_steps
+        self.populations: list[Population] = []
+        self.projections: list[Projection] = []
+        self.biases: list[HostBias] = []
+        self.host_ops: list[HostOp] = []
+        self.kinds: dict[str, str] = {}
+
+    def _unique(self, name: str) -> str:
+        names = (name, name + ".sum", *(f"{name}.sum{i}" for i in range(2, 1000)))
+        return next(n for n in names if n not in self.kinds)
+
+    def _connect(self, value: Value, target: str) -> None:
+        content = self.as_sum(value)
+        for term in content.terms:
+            self.projections.append(
+                Projection(
+                    name=term.name or f"{term.source} -> {target}",
+                    source=term.source,
+                    target=target,
+                    kernel=term.kernel,
+                    target_channels=(term.channel, term.channel + term.kernel.c_out),
+                    scale=term.scale,
+                    bias=term.bias,
+                )
+            )
+        self.biases.extend(HostBias(op, target) for op in content.host_biases)
+
+    def add_population(
+        self, value: Value, name: str, kind: PopulationKind, neuron: NeuronModel | None = None
+    ) -> None:
+        """Turn a value into a population, fed by the terms it is the sum of."""
+        self.kinds[name] = kind
+        self.populations.append(Population(name, kind, value.map_shape, neuron))
+        self._connect(value, name)
+
+    def materialised(self, value: Value) -> Value:
+        """The value as a reference: a sum becomes an analog population."""
+        if not isinstance(value.content, Sum):
+            return value
+        name = self._unique(value.content.home)
+        self.add_population(value, name, "analog")
+        return replace(value, content=Ref(name))
+
+    def host(
+        self,
+        node: fx.Node,
+        kind: HostOpKind,
+        inputs: list[Value],
+        shape: tuple[int, ...] | None = None,
+        params: dict[str, np.ndarray] | None = None,
+        kernel: Kernel | None = None,
+    ) -> str:
+        """Add a host op and return its name."""
+        path = str(node.target) if node.op == "call_module" else join_path(owner(node), node.name)
+        names = (path, *(f"{path}@{call}" for call in range(1, 1000)))
+        name = next(n for n in names if n not in self.kinds)
+        in_shape = _feature_shape(inputs[0])
+        self.kinds[name] = "host"
+        self.host_ops.append(
+            HostOp(
+                name=name,
+                kind=kind,
+                inputs=tuple(self.host_input(v, node) for v in inputs),
+                in_shape=in_shape,
+                shape=in_shape if shape is None else shape,
+                every_step=any("T" in group for v in inputs for group in v.axes),
+                params=params or {},
+                kernel=kernel,
+            )
+        )
+        return name
+
+    def host_input(self, value: Value, node: fx.Node) -> str:
+        """Name of a value that a host op can read; an affine map of one population is a host op too."""
+        content = value.content
+        if isinstance(content, Sum):
+            only = content.terms[0] if len(content.terms) == 1 and not content.host_biases else None
+            if only is None or only.scale is None or not only.kernel.is_identity or only.kernel.upsample > 1:
+                content = self.materialised(value).content
+            else:
+                name = self._unique(only.name)
+                self.kinds[name] = "host"
+                shape = value.map_shape
+                params = {"scale": only.scale, "bias": np.asarray(only.bias)}
+                self.host_ops.append(HostOp(name, "affine", (only.source,), shape, shape, True, params))
+                return name
+        if not isinstance(content, Ref) or content.upsample != 1:
+            raise unsupported(node, "an up-sampled or constant tensor read outside a convolution")
+        return content.name
+
+    def as_sum(self, value: Value) -> Sum:
+        """The value as a sum of terms, ready to be added to a neuron's input."""
+        content = value.content
+        if isinstance(content, Sum):
+            return content
+        if not isinstance(content, Ref) or self.kinds[content.name] in ("host", "time"):
+            what = f"{content.name}: {value.text} of the host" if isinstance(content, Ref) else "a constant"
+            raise UnsupportedOpError(
+                f"{what} cannot be the input of on-chip populations; of what the host computes only a "
+                "current per channel [B, C], added to a convolution's output, can"
+            )
+        kernel = Kernel(channels=value.sizes["C"], upsample=content.upsample)
+        return Sum((Term("", content.name, kernel),), (), "")
+
+    def is_host(self, value: Value) -> bool:
+        """True when a value lives on the host."""
+        return isinstance(value.content, Ref) and self.kinds[value.content.name] in ("host", "time")
+
+
+def unsupported(node: fx.Node, what: str) -> UnsupportedOpError:
+    """The error for an operation that has no place in a Network."""
+    path = str(node.target) if node.op == "call_module" else owner(node) or "the model's forward"
+    return UnsupportedOpError(
+        f"{path}: {what} (graph node {node.name!r}) has no place in a Network; "
+        "write it with convolution, dense, BatchNorm, add, cat, nearest up-sampling and IF/LIF neurons, "
+        "or move it to the time embedding or the tail"
+    )
+
+
+def join_path(*parts: str) -> str:
+    """Module path of its parts, empty ones left out."""
+    return ".".join(filter(None, parts))
+
+
+def _feature_shape(value: Value) -> tuple[int, ...]:
+    return tuple(value.sizes[label] for label in ("C", "H", "W") if label in value.sizes)
