@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal
@@ -217,13 +216,15 @@ class Network:
             depth[name] = max(before, default=0)
         return depth
 
-    def execution_order(self) -> Iterator[Population | HostOp]:
+    @cached_property
+    def execution_order(self) -> tuple[Population | HostOp, ...]:
         """Populations and host ops, each after all it reads."""
         import networkx as nx
 
         position = {item.name: i for i, item in enumerate(self._items)}
         order = nx.lexicographical_topological_sort(self.graph, key=lambda name: position.get(name, -1))
-        return (self.graph.nodes[n]["item"] for n in order if self.graph.nodes[n]["item"] is not None)
+        items = (self.graph.nodes[name]["item"] for name in order)
+        return tuple(item for item in items if item is not None)
 
     def __str__(self) -> str:
         from nsim.frontends.network_text import network_table

@@ -8,7 +8,7 @@ from nsim.frontends.network import HostOp, Network, Population
 def network_table(network: Network) -> str:
     """Every population, projection, bias and host op, one line each, in order of execution."""
     rows: list[tuple[str, ...]] = [("name", "what", "shape", "from", "weights", "dense operations / step")]
-    for item in network.execution_order():
+    for item in network.execution_order:
         rows.extend(_host_row(item) if isinstance(item, HostOp) else _population_rows(network, item))
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows]

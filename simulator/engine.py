@@ -81,7 +81,7 @@ class Engine:
         state.values[network.image] = _channels_last(x.astype(self.dtype))[None]
         with ThreadPoolExecutor(self.threads) as pool:
             run = _Runner(pool, self.threads)
-            for item in network.execution_order():
+            for item in network.execution_order:
                 if isinstance(item, HostOp):
                     inputs = [state.read(name, item, network, self.dtype) for name in item.inputs]
                     state.values[item.name] = host_ops.evaluate(item, inputs, self.dtype)

@@ -12,10 +12,10 @@ def evaluate(op: HostOp, inputs: list[np.ndarray], dtype: np.dtype) -> np.ndarra
     """Value of a host op. Maps are [T, B, H, W, C] ([T = 1] when the op runs once), features [B, F]."""
     x = inputs[0]
     if op.kind == "embedding":
-        return op.params["table"].astype(dtype)[x]
+        return op.params["table"].astype(dtype, copy=False)[x]
     if op.kind == "linear":
-        out = np.einsum("bi,oi->bo", x, op.params["weight"].astype(dtype), optimize=False)
-        return out + op.params["bias"].astype(dtype) if "bias" in op.params else out
+        out = np.einsum("bi,oi->bo", x, op.params["weight"].astype(dtype, copy=False), optimize=False)
+        return out + op.params["bias"].astype(dtype, copy=False) if "bias" in op.params else out
     if op.kind == "swish":
         return x * (dtype.type(1) / (dtype.type(1) + np.exp(-x)))
     if op.kind == "sigmoid":
@@ -23,13 +23,13 @@ def evaluate(op: HostOp, inputs: list[np.ndarray], dtype: np.dtype) -> np.ndarra
     if op.kind == "conv":
         return _convolve(op, x, dtype)
     if op.kind == "affine":
-        return x * op.params["scale"].astype(dtype) + op.params["bias"].astype(dtype)
+        return x * op.params["scale"].astype(dtype, copy=False) + op.params["bias"].astype(dtype, copy=False)
     if op.kind == "add":
         return x + inputs[1]
     if op.kind == "multiply":
         return x * inputs[1]
     if op.kind == "scale":
-        return x * op.params["per_step"].astype(dtype)[:, None, None, None, None]
+        return x * op.params["per_step"].astype(dtype, copy=False)[:, None, None, None, None]
     assert op.kind == "sum_over_time"
     total = x[:1].copy()
     for step in x[1:]:
@@ -52,7 +52,7 @@ def _convolve(op: HostOp, x: np.ndarray, dtype: np.dtype) -> np.ndarray:
         count,
         weights,
         np.ones(c_out, dtype),
-        op.params.get("bias", np.zeros(c_out)).astype(dtype),
+        op.params.get("bias", np.zeros(c_out)).astype(dtype, copy=False),
         out,
         0,
         kernel.stride,

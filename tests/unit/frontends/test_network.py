@@ -70,7 +70,7 @@ def test_prints_as_a_table(small: Network) -> None:
 
 
 def test_graph_and_order(small: Network) -> None:
-    order = [item.name for item in small.execution_order()]
+    order = [item.name for item in small.execution_order]
     assert sorted(order) == sorted(item.name for item in (*small.populations, *small.host_ops))
     place = {name: i for i, name in enumerate(["t", *order])}
     assert small.graph.number_of_edges() == 5 + 1 + 2
