@@ -18,6 +18,7 @@ class _MultiStepIF(torch.autograd.Function):
     """Integrate-and-fire over T steps, hard reset, with the ATan surrogate in the backward pass."""
 
     @staticmethod
+    @torch.amp.custom_fwd(device_type="cpu", cast_inputs=torch.float32)
     def forward(ctx: Any, current: torch.Tensor, v_threshold: float, v_reset: float) -> torch.Tensor:
         spikes = torch.empty_like(current)
         potentials = torch.empty_like(current)
@@ -26,27 +27,25 @@ class _MultiStepIF(torch.autograd.Function):
             u = torch.add(v, current[step], out=potentials[step])
             fired = torch.ge(u, v_threshold)
             spikes[step] = fired
-            v = torch.where(fired, v_reset, u)
-        ctx.save_for_backward(potentials)
+            v = u.masked_fill(fired, v_reset)
+        ctx.save_for_backward(potentials, spikes)
         ctx.v_threshold, ctx.v_reset = v_threshold, v_reset
         return spikes
 
     @staticmethod
+    @torch.amp.custom_bwd(device_type="cpu")
     def backward(ctx: Any, grad_spikes: torch.Tensor) -> tuple[torch.Tensor, None, None]:
-        (potentials,) = ctx.saved_tensors
+        potentials, spikes = ctx.saved_tensors
         grad_current = torch.empty_like(potentials)
         grad_v = torch.zeros_like(potentials[0])
         for step in reversed(range(potentials.shape[0])):
-            u = potentials[step]
+            u, fired = potentials[step], spikes[step]
             # surrogate: dS/du = 1 / (1 + (pi (u - v_th))^2), the ATan of width alpha = 2
             surrogate = (u - ctx.v_threshold).mul_(math.pi).square_().add_(1.0).reciprocal_()
-            fired = u >= ctx.v_threshold
             # v = u (1 - S) + v_reset S, differentiated through S as well (detach_reset = False)
-            through_reset = grad_v * (ctx.v_reset - u)
-            grad_u = (grad_spikes[step] + through_reset).mul_(surrogate)
-            grad_u += torch.where(fired, 0.0, grad_v)
-            grad_current[step] = grad_u
-            grad_v = grad_u
+            through_reset = (ctx.v_reset - u).mul_(grad_v).add_(grad_spikes[step]).mul_(surrogate)
+            grad_u = torch.add(grad_v, through_reset, out=grad_current[step])
+            grad_v = grad_u.addcmul_(grad_v, fired, value=-1.0)
         return grad_current, None, None
 
 
