@@ -40,6 +40,11 @@ class NeuronModel:
         """``IF`` or ``LIF``."""
         return "IF" if self.tau is None else "LIF"
 
+    @property
+    def input_factor(self) -> float:
+        """What a current is multiplied by before it is added to the potential."""
+        return 1.0 / self.tau if self.tau is not None and self.decay_input else 1.0
+
 
 @dataclass(frozen=True, eq=False)
 class Population:
@@ -48,6 +53,8 @@ class Population:
     ``source``: values from outside, constant over the time steps of a call (direct coding);
     ``neuron``: spiking; ``analog``: a real number per element and time step, the sum of its inputs.
     ``bias``: a constant current per channel and time step, beside those of its projections.
+    ``unit``: in a quantised network (see `quantize`), what an integer 1 of its currents and potentials is
+    worth; ``bias`` is then in integers too. None where values are real numbers.
     """
 
     name: str
@@ -55,11 +62,23 @@ class Population:
     shape: tuple[int, int, int]
     neuron: NeuronModel | None = None
     bias: np.ndarray | None = None
+    unit: float | None = None
 
     @property
     def size(self) -> int:
         """Number of elements."""
         return int(np.prod(self.shape))
+
+    @property
+    def input_factor(self) -> float:
+        """What currents are multiplied by: a neuron's own factor, 1 for the rest."""
+        return 1.0 if self.neuron is None else self.neuron.input_factor
+
+    @property
+    def current_unit(self) -> float:
+        """In a quantised network, what an integer 1 of the currents stands for before that factor."""
+        assert self.unit is not None
+        return self.unit / self.input_factor
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,7 +87,9 @@ class Projection:
 
     Contribution to the target: ``scale * (kernel applied to source) + bias``, per target channel; scale
     and bias are the BatchNorm and the convolution's bias, kept after the sum as in the traced model.
-    ``target_channels`` is (first, past-the-last) channel in the target.
+    ``target_channels`` is (first, past-the-last) channel in the target. In a quantised network the kernel
+    holds integers and ``shift`` takes the place of scale and bias: the contribution is
+    ``2**shift * (kernel applied to source)``, halves rounded up where the shift is negative.
     """
 
     name: str
@@ -78,6 +99,7 @@ class Projection:
     target_channels: tuple[int, int]
     scale: np.ndarray | None = None
     bias: np.ndarray | None = None
+    shift: int | None = None
 
 
 @dataclass(frozen=True)

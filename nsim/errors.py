@@ -29,3 +29,7 @@ class RunError(NsimError):
 
 class TrainError(NsimError):
     """A training run that cannot start or go on."""
+
+
+class QuantizeError(NsimError):
+    """A network that cannot be made integer as asked."""

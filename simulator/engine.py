@@ -7,25 +7,41 @@ spike: layers can be played one after the other, exactly, while their weights ar
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from nsim.frontends.kernel import Kernel
+from nsim.errors import RunError
 from nsim.frontends.network import HostOp, Network, NeuronModel, Population, Projection
 from nsim.simulator import host_ops
-from nsim.simulator.event_kernels import block_values, list_spikes, project, tile_weights, vectors_of
-from nsim.simulator.neuron_kernels import IF, LIF, LIF_DECAY_INPUT, update_neurons
+from nsim.simulator.neuron_kernels import IF, LIF, LIF_DECAY_INPUT, update_integer_neurons, update_neurons
+from nsim.simulator.projector import Items, Projector, Tasks, largest_sum
 
 if TYPE_CHECKING:
     import pandas as pd
 
-Precision = Literal["float32", "float64"]
-TASK_BYTES = 256 * 1024
-"""Accumulators of one task: small enough to stay in a core's own cache."""
+Precision = Literal["float32", "float64", "int"]
+SUM_TYPES = {"float32": np.float32, "float64": np.float64, "int": np.int32}
+CURRENT_LIMIT = 2**30
+"""Largest magnitude of an integer current: what spikes and streams add, leaving room in 32 bits for the
+host's."""
+HOST_TYPES = {"float32": np.float32, "float64": np.float64, "int": np.float32}
+
+
+@dataclass(frozen=True)
+class IntegerArithmetic:
+    """Widths of a chip's state: potentials saturate at +-(2^(potential_bits - 1) - 1), a leak multiplies them
+    by a fraction of ``decay_bits`` bits and cuts toward zero. The defaults are Loihi's."""
+
+    potential_bits: int = 24
+    decay_bits: int = 12
+
+    @property
+    def limit(self) -> int:
+        """Largest magnitude of a potential."""
+        return (1 << (self.potential_bits - 1)) - 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,7 +50,8 @@ class Call:
 
     ``eps`` [B, C, H, W]; ``spikes`` and ``active``: population name to bool [T, B, C, H, W] (active: the
     neuron's state or input was not zero at that step); ``potentials``: the state after the last step
-    [B, C, H, W]; ``currents``: input of every neuron [T, B, C, H, W], when asked for.
+    [B, C, H, W]; ``currents``: input of every neuron [T, B, C, H, W], when asked for. In ``int`` precision
+    both are integers, in the population's ``unit``, potentials counted from the resting value.
     """
 
     network: Network
@@ -53,19 +70,36 @@ class Call:
 
 
 class Engine:
-    """A network made ready to be called: weights tiled once for one arithmetic.
+    """A network made ready to be called, one call at a time: weights tiled once for one arithmetic.
 
-    ``precision``: float32 (fixed order of additions) or float64 (reference). ``threads`` defaults to the
-    number of cores; the result does not depend on it.
+    ``precision``: float32 (fixed order of additions), float64 (reference), or int: a quantised network (see
+    `nsim.frontends.quantize`) in exact integer sums, its state in ``arithmetic``; what the host computes is
+    float32 there, and rounded to the population's unit. ``threads`` defaults to the number of cores; the
+    result does not depend on it. Raises RunError for ``int`` and a network that is not quantised, or one that
+    is and another precision.
     """
 
     def __init__(
-        self, network: Network, precision: Precision = "float32", threads: int | None = None
+        self,
+        network: Network,
+        precision: Precision = "float32",
+        threads: int | None = None,
+        arithmetic: IntegerArithmetic | None = None,
     ) -> None:
+        quantised = any(p.unit is not None for p in network.populations)
+        if quantised != (precision == "int"):
+            raise RunError(
+                f"{network.name}: {'' if quantised else 'not '}quantised, so not to be played in {precision}; "
+                "quantize() makes integers of real weights, for precision 'int' only"
+            )
         self.network = network
-        self.dtype = np.dtype(precision)
+        self.arithmetic = arithmetic or IntegerArithmetic()
+        self.integer = precision == "int"
+        self.sum_type = np.dtype(SUM_TYPES[precision])
+        self.host_type = np.dtype(HOST_TYPES[precision])
         self.threads = threads or os.cpu_count() or 1
-        self._weights: dict[int, np.ndarray] = {}
+        self._projector = Projector(self.threads)
+        self._memory = np.empty(0, self.sum_type)
 
     def call(self, x: np.ndarray, t: np.ndarray, keep_currents: bool = False) -> Call:
         """Play one denoiser call: images ``x`` [B, C, H, W] and diffusion times ``t`` [B] (integers)."""
@@ -77,16 +111,14 @@ class Engine:
                 f"{network.name} takes x [B, {', '.join(map(str, image.shape))}] and t [B]; "
                 f"got x {list(x.shape)} and t {list(t.shape)}"
             )
-        state = _State(t.astype(np.int64))
-        state.values[network.image] = _channels_last(x.astype(self.dtype))[None]
         with ThreadPoolExecutor(self.threads) as pool:
-            run = _Runner(pool, self.threads)
+            state = _State(t.astype(np.int64), Tasks(pool, self.threads))
+            state.values[network.image] = _channels_last(x.astype(self.host_type))[None]
             for item in network.execution_order:
                 if isinstance(item, HostOp):
-                    inputs = [state.read(name, item, network, self.dtype) for name in item.inputs]
-                    state.values[item.name] = host_ops.evaluate(item, inputs, self.dtype)
+                    self._host_op(item, state)
                 elif item.kind != "source":
-                    self._population(item, state, run, keep_currents)
+                    self._population(item, state, keep_currents)
         return Call(
             network=network,
             eps=_channels_first(state.values[network.output])[0],
@@ -96,158 +128,180 @@ class Engine:
             currents={k: _channels_first(v) for k, v in state.currents.items()},
         )
 
-    def _population(self, population: Population, state: _State, run: _Runner, keep: bool) -> None:
+    def _host_op(self, op: HostOp, state: _State) -> None:
+        inputs = [self._host_input(name, op, state) for name in op.inputs]
+        if op.kind == "conv":
+            state.values[op.name] = self._host_convolution(op, inputs[0], state)
+        else:
+            state.values[op.name] = host_ops.evaluate(op, inputs, self.host_type)
+
+    def _host_input(self, name: str, op: HostOp, state: _State) -> np.ndarray:
+        """Value of an input of a host op; what is constant over time is seen at each of its steps."""
+        if name == self.network.diffusion_time:
+            return state.times
+        value = state.output_of(name)
+        population = self.network.population_by_name.get(name)
+        if name in state.spikes:
+            value = value.astype(self.host_type)
+        elif population is not None and population.unit is not None:
+            value = value.astype(self.host_type) * self.host_type.type(population.unit)
+        if op.every_step:
+            value = np.broadcast_to(value, (self.network.time_steps, *value.shape[1:]))
+        return value
+
+    def _host_convolution(self, op: HostOp, x: np.ndarray, state: _State) -> np.ndarray:
+        kernel = op.kernel
+        assert kernel is not None
+        c_out, height, width = op.shape
+        out = np.zeros((*x.shape[:2], height, width, c_out), self.host_type)
+        one = np.ones(c_out, self.host_type)
+        bias = _vector(op.params.get("bias"), c_out, 0.0, self.host_type)
+        self._projector.apply(kernel, Items(x, False), one, bias, out, 0, state.tasks)
+        return out
+
+    def _population(self, population: Population, state: _State, keep: bool) -> None:
         c, h, w = population.shape
         batch, steps = len(state.times), self.network.time_steps
-        current = np.zeros((steps, batch, h, w, c), self.dtype)
-        if population.bias is not None:
-            current += population.bias.astype(self.dtype)
+        # The currents of neurons are gone once they are updated: one piece of memory serves all populations.
+        lasting = keep or population.neuron is None
+        current = (np.empty if lasting else self._scratch)((steps, batch, h, w, c), self.sum_type)
+        constant = self._constant(population, state)
+        images = current.reshape(steps * batch, h, w, c)
+
+        def start(a: int, b: int) -> None:
+            for n in range(a, b):
+                images[n] = constant[n % batch]
+
+        state.tasks.run(len(images), start)
         for projection in self.network.incoming(population.name):
-            self._project(projection, state, current, run)
-        for bias in self.network.biases:
-            if bias.target == population.name:
-                current += state.values[bias.host_op][None, :, None, None, :]
+            self._project(projection, population, state, current)
+        if self.integer:
+            self._check_range(population, state)
         if population.neuron is None:
+            if self.integer:
+                limit = self.arithmetic.limit
+                state.tasks.run(
+                    len(images), lambda a, b: np.clip(images[a:b], -limit, limit, out=images[a:b])
+                )
             state.values[population.name] = current
             return
         if keep:
             state.currents[population.name] = current
-        self._update(population.name, population.neuron, current, state, run)
+        self._update(population, population.neuron, current, state)
 
-    def _project(self, projection: Projection, state: _State, current: np.ndarray, run: _Runner) -> None:
-        """Add one projection's contribution to ``current`` [T, B, H, W, C]."""
-        kernel, first = projection.kernel, projection.target_channels[0]
-        if (
-            kernel.is_identity
-            and kernel.upsample == 1
-            and projection.scale is None
-            and projection.bias is None
-        ):
-            current[..., first : first + kernel.c_out] += state.output_of(projection.source)
-            return
-        scale = _vector(projection.scale, kernel.c_out, 1.0, self.dtype)
-        bias = _vector(projection.bias, kernel.c_out, 0.0, self.dtype)
-        weights = self._tiles(kernel)
-        source = state.output_of(projection.source)
-        # A source that is constant over time is convolved once and added at every step.
-        constant = source.shape[0] != current.shape[0]
-        shape = (source.shape[0], *current.shape[1:])
-        target = np.zeros(shape, self.dtype) if constant else current
-        flat = target.reshape(-1, *target.shape[2:])
-        height, width = flat.shape[1:3]
-        row_bytes = len(flat) * width * weights.shape[-1] * self.dtype.itemsize
-        rows = max(1, min(-(-height // run.threads), TASK_BYTES // row_bytes))
-        tasks = weights.shape[0] * -(-height // rows)
-        items, count = state.items_of(projection.source, weights.shape[4])
+    def _constant(self, population: Population, state: _State) -> np.ndarray:
+        """What a population gets at every position and time step, from its bias and the host: [B, C]."""
+        constant = np.zeros((len(state.times), population.shape[0]), self.sum_type)
+        if population.bias is not None:
+            constant += population.bias.astype(self.sum_type)
+        for bias in self.network.biases:
+            if bias.target == population.name:
+                constant += self._on_grid(state.values[bias.host_op], population)
+        return constant
 
-        def work(a: int, b: int) -> None:
-            project(
-                a,
-                b,
-                rows,
-                items,
-                count,
-                weights,
-                scale,
-                bias,
-                flat,
-                first,
-                kernel.stride,
-                kernel.padding,
-                kernel.dilation,
-                kernel.upsample,
-                vectors_of(weights),
+    def _scratch(self, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+        """An array in memory that the next call of this method overwrites."""
+        size = int(np.prod(shape))
+        if self._memory.size < size:
+            self._memory = np.empty(size, dtype)
+        return self._memory[:size].reshape(shape)
+
+    def _check_range(self, population: Population, state: _State) -> None:
+        """Refuse a population whose currents could leave 32 bits, whatever spikes come."""
+        bound = 0.0 if population.bias is None else float(np.abs(population.bias).max(initial=0))
+        for projection in self.network.incoming(population.name):
+            if projection.shift is not None:
+                sent = state.items_of(projection.source).largest
+                bound += largest_sum(projection.kernel) * sent * 2.0**projection.shift
+        if bound > CURRENT_LIMIT:
+            raise RunError(
+                f"{population.name}: currents could reach {bound:.3g} units, more than the {CURRENT_LIMIT:,} "
+                "that a sum may hold; quantise with fewer weight bits"
             )
 
-        run.tasks(tasks, work)
-        if constant:
-            current += target
+    def _on_grid(self, value: np.ndarray, population: Population) -> np.ndarray:
+        """What the host computed, as a current of ``population``: in integers, rounded to its unit."""
+        if not self.integer:
+            return value
+        return np.rint(value / self.host_type.type(population.current_unit)).astype(self.sum_type)
 
-    def _tiles(self, kernel: Kernel) -> np.ndarray:
-        if id(kernel) not in self._weights:
-            groups = kernel.channels if kernel.is_identity else kernel.groups
-            self._weights[id(kernel)] = tile_weights(kernel.array, groups, self.dtype)
-        return self._weights[id(kernel)]
+    def _project(
+        self, projection: Projection, population: Population, state: _State, current: np.ndarray
+    ) -> None:
+        """Add one projection's contribution to ``current`` [T, B, H, W, C]."""
+        kernel, (first, last) = projection.kernel, projection.target_channels
+        source = state.items_of(projection.source)
+        if self.integer and projection.shift is not None:
+            bias = np.zeros(kernel.c_out, self.sum_type)
+            self._projector.apply(kernel, source, projection.shift, bias, current, first, state.tasks)
+            return
+        scale = _vector(projection.scale, kernel.c_out, 1.0, self.host_type)
+        bias = _vector(projection.bias, kernel.c_out, 0.0, self.host_type)
+        # What is constant over time is convolved once and added at every step.
+        steps = source.values.shape[0]
+        if steps == len(current) and not self.integer:
+            self._projector.apply(kernel, source, scale, bias, current, first, state.tasks)
+            return
+        once = np.zeros((steps, *current.shape[1:4], kernel.c_out), self.host_type)
+        self._projector.apply(kernel, source, scale, bias, once, 0, state.tasks)
+        current[..., first:last] += self._on_grid(once, population)
 
     def _update(
-        self, name: str, neuron: NeuronModel, current: np.ndarray, state: _State, run: _Runner
+        self, population: Population, neuron: NeuronModel, current: np.ndarray, state: _State
     ) -> None:
         steps, batch, height, width, channels = current.shape
-        spikes = np.empty(current.shape, np.uint8)
-        active = np.empty(current.shape, np.uint8)
-        potential = np.empty(current.shape[1:], self.dtype)
-        rows = (steps, batch * height, width, channels)
-        code = IF if neuron.tau is None else LIF_DECAY_INPUT if neuron.decay_input else LIF
-        reset = 0.0 if neuron.v_reset is None else neuron.v_reset
-        run.tasks(
-            batch * height,
-            lambda a, b: update_neurons(
-                a,
-                b,
-                current.reshape(rows),
-                code,
-                neuron.tau or 1.0,
-                neuron.v_threshold,
-                reset,
-                neuron.v_reset is None,
-                spikes.reshape(rows),
-                active.reshape(rows),
-                potential.reshape(rows[1:]),
-            ),
-        )
+        name, rows = population.name, (steps, batch * height, width, channels)
+        spikes, active = np.empty(current.shape, np.uint8), np.empty(current.shape, np.uint8)
+        potential = np.empty(current.shape[1:], self.sum_type)
+        arrays = spikes.reshape(rows), active.reshape(rows), potential.reshape(rows[1:])
+        flat, soft = current.reshape(rows), neuron.v_reset is None
+        if self.integer:
+            assert population.unit is not None
+            bits = self.arithmetic.decay_bits
+            kept = round((1 << bits) * (1 - 1 / neuron.tau)) if neuron.tau else 1 << bits
+            threshold = integer_threshold(neuron, population.unit)
+            limit = self.arithmetic.limit
+            state.tasks.run(
+                batch * height,
+                lambda a, b: update_integer_neurons(a, b, flat, kept, bits, threshold, soft, limit, *arrays),
+            )
+        else:
+            code = IF if neuron.tau is None else LIF_DECAY_INPUT if neuron.decay_input else LIF
+            tau, reset = neuron.tau or 1.0, neuron.v_reset or 0.0
+            state.tasks.run(
+                batch * height,
+                lambda a, b: update_neurons(a, b, flat, code, tau, neuron.v_threshold, reset, soft, *arrays),
+            )
         state.spikes[name], state.active[name], state.potentials[name] = spikes, active, potential
+
+
+def integer_threshold(neuron: NeuronModel, unit: float) -> int:
+    """Smallest integer potential, counted from rest, at which a quantised neuron fires."""
+    return int(np.ceil((neuron.v_threshold - (neuron.v_reset or 0.0)) / unit))
 
 
 class _State:
     """Values of one call as they come into being, channels last: maps [T, B, H, W, C], features [B, F]."""
 
-    def __init__(self, times: np.ndarray) -> None:
+    def __init__(self, times: np.ndarray, tasks: Tasks) -> None:
         self.times = times
+        self.tasks = tasks
         self.values: dict[str, np.ndarray] = {}
         self.spikes: dict[str, np.ndarray] = {}
         self.active: dict[str, np.ndarray] = {}
         self.potentials: dict[str, np.ndarray] = {}
         self.currents: dict[str, np.ndarray] = {}
-        self._items: dict[tuple[str, int], tuple[np.ndarray, np.ndarray]] = {}
-
-    def read(self, name: str, op: HostOp, network: Network, dtype: np.dtype) -> np.ndarray:
-        """Value of an input of a host op; what is constant over time is seen at each of its steps."""
-        if name == network.diffusion_time:
-            return self.times
-        value = self.spikes[name].astype(dtype) if name in self.spikes else self.values[name]
-        if op.every_step:
-            value = np.broadcast_to(value, (network.time_steps, *value.shape[1:]))
-        return value
+        self._items: dict[str, Items] = {}
 
     def output_of(self, name: str) -> np.ndarray:
-        """Spikes or analog values of a population [T, B, H, W, C]."""
+        """Spikes or analog values of a population or host op."""
         return self.spikes[name] if name in self.spikes else self.values[name]
 
-    def items_of(self, name: str, block: int) -> tuple[np.ndarray, np.ndarray]:
-        """Spike lists, or blocked values, of a population: made once per block size."""
-        if (name, block) not in self._items:
-            listing = list_spikes if name in self.spikes else block_values
-            source = self.output_of(name)
-            self._items[name, block] = listing(source.reshape(-1, *source.shape[2:]), block)
-        return self._items[name, block]
-
-
-class _Runner:
-    """Hands tasks to threads that take the next chunk when they are free; numba kernels drop the GIL."""
-
-    def __init__(self, pool: ThreadPoolExecutor, threads: int) -> None:
-        self.pool = pool
-        self.threads = threads
-
-    def tasks(self, count: int, work: Callable[[int, int], Any]) -> None:
-        """Call ``work(first, last)`` over all of range(count), in chunks."""
-        if self.threads == 1 or count == 1:
-            work(0, count)
-            return
-        chunk = max(1, count // (4 * self.threads))
-        bounds = [(a, min(count, a + chunk)) for a in range(0, count, chunk)]
-        for done in [self.pool.submit(work, a, b) for a, b in bounds]:
-            done.result()
+    def items_of(self, name: str) -> Items:
+        """What a population sends, ready to be listed for the kernels, once for all its projections."""
+        if name not in self._items:
+            self._items[name] = Items(self.output_of(name), name in self.spikes)
+        return self._items[name]
 
 
 def _vector(values: np.ndarray | None, channels: int, default: float, dtype: np.dtype) -> np.ndarray:

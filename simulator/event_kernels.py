@@ -1,11 +1,13 @@
 """Event-driven accumulation in Numba: for every spike, the weight rows of its targets are added.
 
 Accumulators stay in vector registers while a list of spikes is worked off, and a tile of weights
-[source channels, target channels] stays in cache for all time steps, images and positions it serves.
+[source channels, target channels] stays in cache for all time steps, images and positions it serves; the
+next tile is fetched meanwhile.
 
 Order of additions for one target and time step, whatever the number of threads or tasks: source channel
 block, kernel row, kernel column, source channel ascending; starting from zero. Each output is computed
-whole inside one task, so splitting the tasks cannot change a bit.
+whole inside one task, so splitting the tasks cannot change a bit. Integers have no order to keep: they are
+added in narrow registers, over no more rows than those can hold, and widened into 32 bits.
 """
 
 from __future__ import annotations
@@ -15,66 +17,82 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 from numba import njit, types
-from numba.extending import intrinsic
+from numba.extending import intrinsic, overload
+
+from nsim.frontends.kernel import Kernel
 
 VECTOR_BYTES = 64
-SOURCE_BLOCK = {np.dtype(np.float32): 128, np.dtype(np.float64): 64}
-"""Source channels per weight tile: a tile is at most 32 KiB."""
 MAX_VECTORS = 4
 """Vector registers that hold accumulators; target channels per tile = vectors * lanes."""
+SPIKE_BLOCK = 64
+"""Channels whose spikes are found at once; a source block is a multiple of it, or all channels."""
+
+INT64 = ir.IntType(64)
 
 
 @intrinsic
 def _add_rows(  # type: ignore[no-untyped-def]
-    typingctx, weights, items, vectors, accumulator, tile, first_item, count, row_bytes
+    typingctx, weights, items, total, register, vectors, accumulator, tile, first_item, count
 ):
     """Add ``count`` rows of ``tile`` to ``accumulator``, in order, accumulators in registers.
 
     Where ``items`` holds channel indices (uint16), row ``items[i]`` is added as it is: an accumulate. Where
-    it holds values, row i times ``items[i]`` is added: a multiply-accumulate. ``weights`` and ``items`` only
-    give element types and ``vectors`` (a tuple) the number of registers; ``accumulator``, ``tile`` and
-    ``first_item`` are addresses.
+    it holds values, row i times ``items[i]`` is added: a multiply-accumulate. ``weights``, ``items``,
+    ``total`` (the accumulators' array) and ``register`` only give element types, ``vectors`` (a tuple) the
+    number of registers; ``accumulator``, ``tile`` and ``first_item`` are addresses. Floating point goes on
+    from the accumulator's values, so that the order of additions does not depend on how rows are grouped;
+    integers start from zero in the narrower type of ``register``, and are widened at the end.
     """
-    element, listed = weights.dtype, isinstance(items.dtype, types.Integer)
+    weight, element, narrow = weights.dtype, total.dtype, register.dtype
+    listed = items.dtype == types.uint16
+    is_float = isinstance(element, types.Float)
+    weight_bytes, element_bytes = weight.bitwidth // 8, element.bitwidth // 8
     item_bytes = items.dtype.bitwidth // 8
-    align = element.bitwidth // 8
-    lanes, registers = VECTOR_BYTES // align, vectors.count
-    signature = types.void(weights, items, vectors, *(types.int64,) * 5)
+    lanes, registers = VECTOR_BYTES * 8 // narrow.bitwidth, vectors.count
+    signature = types.void(weights, items, total, register, vectors, *(types.int64,) * 4)
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        *_, accumulator, tile, first_item, count, row_bytes = args
-        int64 = ir.IntType(64)
-        scalar = context.get_value_type(element)
-        vector = ir.VectorType(scalar, lanes)
-        accumulators = builder.inttoptr(accumulator, vector.as_pointer())
+        *_, accumulator, tile, first_item, count = args
+        row_bytes = ir.Constant(INT64, registers * lanes * weight_bytes)
+        row_type = ir.VectorType(context.get_value_type(weight), lanes)
+        sum_type = ir.VectorType(context.get_value_type(narrow), lanes)
+        memory_type = ir.VectorType(context.get_value_type(element), lanes)
+        accumulators = builder.inttoptr(accumulator, memory_type.as_pointer())
         item_at = builder.inttoptr(first_item, context.get_value_type(items.dtype).as_pointer())
-        at = [builder.gep(accumulators, [ir.Constant(int64, k)]) for k in range(registers)]
-        start = [builder.load(p, align=align) for p in at]
+        at = [builder.gep(accumulators, [ir.Constant(INT64, k)]) for k in range(registers)]
+        add = builder.fadd if is_float else builder.add
+        if is_float:
+            start = [builder.load(p, align=element_bytes) for p in at]
+        else:
+            start = [ir.Constant(sum_type, None)] * registers
 
         entry = builder.block
         loop = builder.append_basic_block("rows")
         done = builder.append_basic_block("done")
-        builder.cbranch(builder.icmp_signed(">", count, ir.Constant(int64, 0)), loop, done)
+        after = builder.append_basic_block("after")
+        builder.cbranch(builder.icmp_signed(">", count, ir.Constant(INT64, 0)), loop, after)
 
         builder.position_at_end(loop)
-        i = builder.phi(int64)
-        sums = [builder.phi(vector) for _ in range(registers)]
+        i = builder.phi(INT64)
+        sums = [builder.phi(sum_type) for _ in range(registers)]
         item = builder.load(builder.gep(item_at, [i]), align=item_bytes)
-        channel = builder.zext(item, int64) if listed else i
-        row = builder.inttoptr(builder.add(tile, builder.mul(channel, row_bytes)), vector.as_pointer())
+        channel = builder.zext(item, INT64) if listed else i
+        row = builder.inttoptr(builder.add(tile, builder.mul(channel, row_bytes)), row_type.as_pointer())
         terms = [
-            builder.load(builder.gep(row, [ir.Constant(int64, k)]), align=align) for k in range(registers)
+            builder.load(builder.gep(row, [ir.Constant(INT64, k)]), align=weight_bytes)
+            for k in range(registers)
         ]
+        if weight.bitwidth < narrow.bitwidth:
+            terms = [builder.sext(term, sum_type) for term in terms]
         if not listed:
-            lane = ir.Constant(ir.IntType(32), 0)
-            one = builder.insert_element(ir.Constant(vector, ir.Undefined), item, lane)
-            factor = builder.shuffle_vector(
-                one, one, ir.Constant(ir.VectorType(ir.IntType(32), lanes), [0] * lanes)
-            )
-            terms = [builder.fmul(factor, term) for term in terms]
-        added = [builder.fadd(total, term) for total, term in zip(sums, terms, strict=True)]
-        following = builder.add(i, ir.Constant(int64, 1))
-        i.add_incoming(ir.Constant(int64, 0), entry)
+            if item_bytes < narrow.bitwidth // 8:
+                item = builder.sext(item, sum_type.element)
+            factor = _broadcast(builder, item, sum_type)
+            multiply = builder.fmul if is_float else builder.mul
+            terms = [multiply(factor, term) for term in terms]
+        added = [add(total, term) for total, term in zip(sums, terms, strict=True)]
+        following = builder.add(i, ir.Constant(INT64, 1))
+        i.add_incoming(ir.Constant(INT64, 0), entry)
         i.add_incoming(following, loop)
         for total, first, new in zip(sums, start, added, strict=True):
             total.add_incoming(first, entry)
@@ -82,55 +100,177 @@ def _add_rows(  # type: ignore[no-untyped-def]
         builder.cbranch(builder.icmp_signed("<", following, count), loop, done)
 
         builder.position_at_end(done)
-        final = [builder.phi(vector) for _ in range(registers)]
-        for total, first, new in zip(final, start, added, strict=True):
-            total.add_incoming(first, entry)
-            total.add_incoming(new, loop)
-        for total, p in zip(final, at, strict=True):
-            builder.store(total, p, align=align)
+        for p, value in zip(at, added, strict=True):
+            if not is_float:
+                wide = builder.sext(value, memory_type) if narrow.bitwidth < element.bitwidth else value
+                value = builder.add(builder.load(p, align=element_bytes), wide)
+            builder.store(value, p, align=element_bytes)
+        builder.branch(after)
+        builder.position_at_end(after)
         return context.get_dummy_value()
 
     return signature, codegen
 
 
-@njit(nogil=True, cache=True)
-def list_spikes(spikes: np.ndarray, block: int) -> tuple[np.ndarray, np.ndarray]:
-    """Channels that spiked, as lists per source block and position.
+def _broadcast(builder: Any, item: Any, vector: ir.VectorType) -> Any:
+    """``item`` in every lane."""
+    lane = ir.IntType(32)
+    one = builder.insert_element(ir.Constant(vector, ir.Undefined), item, ir.Constant(lane, 0))
+    zeros = ir.Constant(ir.VectorType(lane, vector.count), [0] * vector.count)
+    return builder.shuffle_vector(one, one, zeros)
 
-    ``spikes`` uint8 [N, H, W, C] (N = time steps x images); returns indices uint16
-    [blocks, N, H, W, block] within the block, ascending, and their counts int32 [blocks, N, H, W].
+
+@intrinsic
+def _fetch(typingctx, address, size):  # type: ignore[no-untyped-def]
+    """Ask for ``size`` bytes from ``address`` on to be brought into the cache."""
+    signature = types.void(types.int64, types.int64)
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        address, size = args
+        byte, flag = ir.IntType(8).as_pointer(), ir.IntType(32)
+        prefetch = builder.module.declare_intrinsic(
+            "llvm.prefetch", [byte], ir.FunctionType(ir.VoidType(), [byte, flag, flag, flag])
+        )
+        entry = builder.block
+        loop = builder.append_basic_block("lines")
+        done = builder.append_basic_block("fetched")
+        builder.cbranch(builder.icmp_signed(">", size, ir.Constant(INT64, 0)), loop, done)
+        builder.position_at_end(loop)
+        offset = builder.phi(INT64)
+        # read, kept in the second-level cache: the first is full of the tile in use
+        kinds = [ir.Constant(flag, 0), ir.Constant(flag, 2), ir.Constant(flag, 1)]
+        builder.call(prefetch, [builder.inttoptr(builder.add(address, offset), byte), *kinds])
+        following = builder.add(offset, ir.Constant(INT64, 64))
+        offset.add_incoming(ir.Constant(INT64, 0), entry)
+        offset.add_incoming(following, loop)
+        builder.cbranch(builder.icmp_signed("<", following, size), loop, done)
+        builder.position_at_end(done)
+        return context.get_dummy_value()
+
+    return signature, codegen
+
+
+@intrinsic
+def _spiked(typingctx, address):  # type: ignore[no-untyped-def]
+    """Bits of the SPIKE_BLOCK bytes at ``address`` that are not 0, the first one lowest."""
+    signature = types.uint64(types.int64)
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        vector = ir.VectorType(ir.IntType(8), SPIKE_BLOCK)
+        value = builder.load(builder.inttoptr(args[0], vector.as_pointer()), align=1)
+        return builder.bitcast(builder.icmp_unsigned("!=", value, ir.Constant(vector, None)), INT64)
+
+    return signature, codegen
+
+
+@intrinsic
+def _lowest(typingctx, bits):  # type: ignore[no-untyped-def]
+    """Position of the lowest bit that is set in ``bits``, which must not be 0."""
+    signature = types.uint64(types.uint64)
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return builder.cttz(args[0], ir.Constant(ir.IntType(1), 1))
+
+    return signature, codegen
+
+
+@njit(nogil=True, cache=True)
+def list_spikes(
+    first_row: int, last_row: int, spikes: np.ndarray, index: np.ndarray, count: np.ndarray
+) -> None:
+    """Channels that spiked, as lists per source block and position, for some rows.
+
+    ``spikes`` uint8 [R, W, C] (R = time steps x images x height); out: indices uint16 [blocks, R, W, block]
+    within the block, ascending, and their counts int32 [blocks, R, W]. See `spike_lists` for the arrays.
     """
-    n_all, height, width, channels = spikes.shape
-    blocks = (channels + block - 1) // block
-    index = np.empty((blocks, n_all, height, width, block), np.uint16)
-    count = np.empty((blocks, n_all, height, width), np.int32)
+    blocks, _, width, block = index.shape
+    channels = spikes.shape[2]
     for b in range(blocks):
-        first = b * block
-        last = min(channels, first + block)
-        for n in range(n_all):
-            for y in range(height):
-                for x in range(width):
-                    found = 0
-                    for c in range(first, last):
-                        index[b, n, y, x, found] = c - first
-                        found += spikes[n, y, x, c]
-                    count[b, n, y, x] = found
-    return index, count
+        first, last = b * block, min(channels, (b + 1) * block)
+        for r in range(first_row, last_row):
+            for x in range(width):
+                found = 0
+                here = spikes[r, x].ctypes.data
+                c = first
+                while c + SPIKE_BLOCK <= last:
+                    bits: np.uint64 = _spiked(here + c)  # type: ignore[call-arg]  # numba passes typingctx
+                    while bits:
+                        index[b, r, x, found] = np.uint64(c - first) + _lowest(bits)
+                        found += 1
+                        bits &= bits - np.uint64(1)
+                    c += SPIKE_BLOCK
+                while c < last:
+                    if spikes[r, x, c]:
+                        index[b, r, x, found] = c - first
+                        found += 1
+                    c += 1
+                count[b, r, x] = found
+
+
+def spike_lists(shape: tuple[int, ...], block: int) -> tuple[np.ndarray, np.ndarray]:
+    """Arrays for `list_spikes` of spikes [N, H, W, C]: index [blocks, N, H, W, block] and count."""
+    *places, channels = shape
+    blocks = -(-channels // block)
+    return np.empty((blocks, *places, block), np.uint16), np.empty((blocks, *places), np.int32)
 
 
 def block_values(values: np.ndarray, block: int) -> tuple[np.ndarray, np.ndarray]:
     """Analog values in the form of `list_spikes`: every channel is there, with its value.
 
-    ``values`` [N, H, W, C]; returns values [blocks, N, H, W, block], padded with zeros, and int32 counts.
+    ``values`` [N, H, W, C]; returns values [blocks, N, H, W, block], a view where the channels divide into
+    blocks and else padded with zeros, and int32 counts.
     """
-    n_all, height, width, channels = values.shape
+    *places, channels = values.shape
     blocks = -(-channels // block)
-    padded = np.zeros((n_all, height, width, blocks * block), values.dtype)
-    padded[..., :channels] = values
-    items = np.moveaxis(padded.reshape(n_all, height, width, blocks, block), 3, 0)
-    count = np.full((blocks, n_all, height, width), block, np.int32)
+    if channels % block:
+        padded = np.zeros((*places, blocks * block), values.dtype)
+        padded[..., :channels] = values
+        values = padded
+    count = np.full((blocks, *places), block, np.int32)
     count[-1] = channels - (blocks - 1) * block
-    return np.ascontiguousarray(items), count
+    return np.moveaxis(values.reshape(*places, blocks, block), -2, 0), count
+
+
+def _scaled(total, scale, channel):  # type: ignore[no-untyped-def]
+    """``total * scale[channel]``, or ``2**scale * total`` where scale is an integer, halves rounded up."""
+    raise NotImplementedError("for Numba only, by the overload below")
+
+
+@overload(_scaled)
+def _scaled_by_type(total, scale, channel):  # type: ignore[no-untyped-def]
+    if isinstance(scale, types.Array):
+        return lambda total, scale, channel: total * scale[channel]
+
+    def shifted(total, scale, channel):  # type: ignore[no-untyped-def]
+        if scale >= 0:
+            return total << scale
+        return (total + (1 << (-scale - 1))) >> -scale
+
+    return shifted
+
+
+@njit(nogil=True, cache=True)
+def add_values(
+    first_row: int,
+    last_row: int,
+    values: np.ndarray,
+    scale: np.ndarray | int,
+    bias: np.ndarray,
+    current: np.ndarray,
+    first_channel: int,
+) -> None:
+    """``current[..., first_channel:] += scale * values + bias`` for some rows: an identity projection.
+
+    ``values`` [R', W, C], spikes or analog, R' dividing R (a source constant over time is seen again at every
+    step); ``scale`` [C], or an integer, see `_scaled`; ``bias`` [C]; ``current`` [R, W, >= C].
+    """
+    rows, width, channels = values.shape
+    for r in range(first_row, last_row):
+        for x in range(width):
+            source = values[r % rows, x]
+            target = current[r, x, first_channel : first_channel + channels]
+            for c in range(channels):
+                target[c] += _scaled(source[c], scale, c) + bias[c]
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -141,94 +281,92 @@ def project(
     items: np.ndarray,
     count: np.ndarray,
     weights: np.ndarray,
-    scale: np.ndarray,
+    register: np.ndarray,
+    sums: np.ndarray,
+    vectors: tuple[int, ...],
+    source_y: np.ndarray,
+    source_x: np.ndarray,
+    scale: np.ndarray | int,
     bias: np.ndarray,
     current: np.ndarray,
     first_channel: int,
-    stride: tuple[int, int],
-    padding: tuple[int, int],
-    dilation: tuple[int, int],
-    upsample: int,
-    vectors: tuple[int, ...],
 ) -> None:
     """``current[..., first_channel:] += scale * (kernel applied to the source) + bias``, for some tasks.
 
     A task is one target channel block and ``rows_per_task`` output rows, for all N. ``items`` and
     ``count`` come from `list_spikes` (spikes: accumulates) or `block_values` (analog values:
-    multiply-accumulates); ``weights`` [target blocks, source blocks, kh, kw, source block, target block];
-    ``scale`` and ``bias`` [C_out]; ``current`` [N, OH, OW, C].
+    multiply-accumulates); ``weights`` and ``vectors`` from `tile_weights`, ``register`` and ``sums`` empty
+    arrays of the types it chose; ``source_y`` [kh, OH] and ``source_x`` [kw, OW]
+    from `tap_sources`; ``scale`` [C_out] (or an integer, see `_scaled`) and ``bias`` [C_out];
+    ``current`` [N, OH, OW, C].
     """
-    source_blocks, n_all, height, width, block = items.shape
+    source_blocks, n_all, _, _, block = items.shape
     kh, kw, tile_channels = weights.shape[2], weights.shape[3], weights.shape[5]
     out_height, out_width = current.shape[1], current.shape[2]
+    size = n_all * rows_per_task * out_width * tile_channels
+    room = np.empty(size + VECTOR_BYTES // sums.itemsize, sums.dtype)
+    start = (-room.ctypes.data % VECTOR_BYTES) // sums.itemsize
+    total = room[start : start + size].reshape(n_all, rows_per_task, out_width, tile_channels)
     row_bytes = np.int64(tile_channels * weights.itemsize)
-    list_bytes = np.int64(block * items.itemsize)
+    total_bytes = np.int64(tile_channels * total.itemsize)
+    list_bytes = np.int64(items.strides[3])
+    tile_bytes = row_bytes * block
     tiles = (out_height + rows_per_task - 1) // rows_per_task
-    total = np.empty((n_all, rows_per_task, out_width, tile_channels), weights.dtype)
+    # the next tile is fetched a little with every list, as fast as memory gives it
+    lists_per_tile = n_all * rows_per_task * out_width
+    fetch_bytes = VECTOR_BYTES * (1 + tile_bytes // (VECTOR_BYTES * lists_per_tile))
     for task in range(first_task, last_task):
         b = task // tiles
         y_first = (task % tiles) * rows_per_task
         y_last = min(out_height, y_first + rows_per_task)
         total[:] = 0
+        tiles_left = source_blocks * kh * kw
         for s in range(source_blocks):
             for ky in range(kh):
                 for kx in range(kw):
                     tile = weights[b, s, ky, kx].ctypes.data
+                    tiles_left -= 1
+                    ahead, ahead_end = tile + tile_bytes, tile + tile_bytes * (2 if tiles_left else 1)
                     for n in range(n_all):
                         for oy in range(y_first, y_last):
-                            y = oy * stride[0] + ky * dilation[0] - padding[0]
-                            if y < 0 or y >= height * upsample:
+                            y = source_y[ky, oy]
+                            if y < 0:
                                 continue
-                            y //= upsample
                             row = total[n, oy - y_first].ctypes.data
                             lists = items[s, n, y].ctypes.data
                             for ox in range(out_width):
-                                x = ox * stride[1] + kx * dilation[1] - padding[1]
-                                if x < 0 or x >= width * upsample:
+                                x = np.int64(source_x[kx, ox])
+                                if x < 0:
                                     continue
-                                x //= upsample
+                                if ahead < ahead_end:
+                                    _fetch(ahead, fetch_bytes)  # type: ignore[call-arg]
+                                    ahead += fetch_bytes
                                 _add_rows(  # type: ignore[call-arg]  # numba passes typingctx
                                     weights,
                                     items,
+                                    total,
+                                    register,
                                     vectors,
-                                    row + ox * row_bytes,
+                                    row + ox * total_bytes,
                                     tile,
                                     lists + x * list_bytes,
                                     np.int64(count[s, n, y, x]),
-                                    row_bytes,
                                 )
-        channels = min(tile_channels, scale.shape[0] - b * tile_channels)
-        target = first_channel + b * tile_channels
+        first = b * tile_channels
+        channels = min(tile_channels, bias.shape[0] - first)
         for n in range(n_all):
             for oy in range(y_first, y_last):
                 for ox in range(out_width):
+                    here = total[n, oy - y_first, ox]
+                    target = current[n, oy, ox, first_channel + first : first_channel + first + channels]
+                    own = bias[first : first + channels]
                     for c in range(channels):
-                        k = b * tile_channels + c
-                        value = total[n, oy - y_first, ox, c] * scale[k] + bias[k]
-                        current[n, oy, ox, target + c] += value
+                        target[c] += _scaled(here[c], scale, first + c) + own[c]
 
 
-def vectors_of(weights: np.ndarray) -> tuple[int, ...]:
-    """A tuple as long as the vector registers that one row of tiled weights fills."""
-    return (0,) * (weights.shape[-1] * weights.itemsize // VECTOR_BYTES)
-
-
-def tile_weights(weights: np.ndarray, groups: int, dtype: np.dtype) -> np.ndarray:
-    """Weights [Cout, Cin / groups, kh, kw] as tiles for the kernels, padded with zeros.
-
-    Returns [target blocks, source blocks, kh, kw, source block, target block]. Groups become a block
-    diagonal: the zeros are added to nothing that a group does not own.
-    """
-    c_out, per_group, kh, kw = weights.shape
-    c_in = per_group * groups
-    lanes = VECTOR_BYTES // dtype.itemsize
-    vectors = next((v for v in (1, 2) if v * lanes >= c_out), MAX_VECTORS)
-    tile, block = vectors * lanes, min(c_in, SOURCE_BLOCK[dtype])
-    target_blocks, source_blocks = -(-c_out // tile), -(-c_in // block)
-    dense = np.zeros((target_blocks * tile, source_blocks * block, kh, kw), dtype)
-    out_per_group = c_out // groups
-    for g in range(groups):
-        out = slice(g * out_per_group, (g + 1) * out_per_group)
-        dense[out, g * per_group : (g + 1) * per_group] = weights[out]
-    split = dense.reshape(target_blocks, tile, source_blocks, block, kh, kw)
-    return np.ascontiguousarray(split.transpose(0, 2, 4, 5, 3, 1))
+def tap_sources(kernel: Kernel, source: int, target: int, axis: int) -> np.ndarray:
+    """Source index under each tap of a kernel, along one axis: int32 [taps, target]; -1 on padding."""
+    tap, out = np.arange(kernel.size[axis])[:, None], np.arange(target)
+    at = out * kernel.stride[axis] + tap * kernel.dilation[axis] - kernel.padding[axis]
+    inside = (at >= 0) & (at < source * kernel.upsample)
+    return np.where(inside, at // kernel.upsample, -1).astype(np.int32)

@@ -35,12 +35,13 @@ def update_neurons(
     zero = one(0)
     for r in range(first_row, last_row):
         for x in range(width):
-            for c in range(channels):
-                potential[r, x, c] = reset
+            state = potential[r, x]  # one row at a time, so that the loops below become vector code
+            state[:] = reset
             for t in range(steps):
+                inputs, fires, acts = current[t, r, x], spikes[t, r, x], active[t, r, x]
                 for c in range(channels):
-                    v = potential[r, x, c]
-                    i = current[t, r, x, c]
+                    v = state[c]
+                    i = inputs[c]
                     if code == IF:
                         u = v + i
                     elif code == LIF_DECAY_INPUT:
@@ -48,8 +49,53 @@ def update_neurons(
                     else:
                         u = v - (v - rest) / tau_v + i
                     fired = u >= threshold
-                    spikes[t, r, x, c] = fired
-                    active[t, r, x, c] = (i != zero) | (v != zero)
+                    fires[c] = fired
+                    acts[c] = (i != zero) | (v != zero)
                     if fired:
                         u = u - threshold if soft_reset else reset
-                    potential[r, x, c] = u
+                    state[c] = u
+
+
+@njit(nogil=True, cache=True)
+def update_integer_neurons(
+    first_row: int,
+    last_row: int,
+    current: np.ndarray,
+    kept: int,
+    decay_bits: int,
+    threshold: int,
+    soft_reset: bool,
+    limit: int,
+    spikes: np.ndarray,
+    active: np.ndarray,
+    potential: np.ndarray,
+) -> None:
+    """`update_neurons` in a chip's integers; the potential counts from the resting value.
+
+    ``U = trunc(V * kept / 2**decay_bits) + I``, saturating at +-``limit``; ``S = U >= threshold``; then 0, or
+    U - threshold with ``soft_reset``. ``current`` and ``potential`` int32; V * kept is worked in 64 bits.
+    """
+    steps, _, width, channels = current.shape
+    leaks = kept != 1 << decay_bits
+    low = (1 << decay_bits) - 1
+    for r in range(first_row, last_row):
+        for x in range(width):
+            state = potential[r, x]
+            state[:] = 0
+            for t in range(steps):
+                inputs, fires, acts = current[t, r, x], spikes[t, r, x], active[t, r, x]
+                for c in range(channels):
+                    v = state[c]
+                    i = inputs[c]
+                    u = v
+                    if leaks:
+                        # an arithmetic shift rounds down: toward zero it has to be, for negative V too
+                        product = v * kept
+                        u = (product + (low if product < 0 else 0)) >> decay_bits
+                    u = min(max(u + i, -limit), limit)
+                    fired = u >= threshold
+                    fires[c] = fired
+                    acts[c] = (i != 0) | (v != 0)
+                    if fired:
+                        u = u - threshold if soft_reset else 0
+                    state[c] = u

@@ -60,3 +60,23 @@ def update_naive(neuron: NeuronModel, current: np.ndarray) -> tuple[np.ndarray, 
                 v = rest
             spikes[(step, *at)], potentials[(step, *at)] = fired, v
     return spikes, potentials
+
+
+def update_integers_naive(
+    current: np.ndarray, threshold: int, soft_reset: bool, kept: int, decay_bits: int, limit: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Play integer neurons of input ``current`` [T, ...] one by one, in Python's unbounded integers.
+
+    Returns spikes (bool) and potentials (int64), both [T, ...]; see `update_integer_neurons`.
+    """
+    spikes, potentials = np.zeros(current.shape, bool), np.zeros(current.shape, np.int64)
+    for at in np.ndindex(current.shape[1:]):
+        v = 0
+        for step in range(len(current)):
+            leaked = abs(v) * kept // 2**decay_bits
+            u = (leaked if v >= 0 else -leaked) + int(current[(step, *at)])
+            u = max(-limit, min(limit, u))
+            fired = u >= threshold
+            v = (u - threshold if soft_reset else 0) if fired else u
+            spikes[(step, *at)], potentials[(step, *at)] = fired, v
+    return spikes, potentials

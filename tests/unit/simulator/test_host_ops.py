@@ -9,7 +9,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from nsim.frontends.kernel import Kernel
-from nsim.frontends.network import HostOp, HostOpKind
+from nsim.frontends.network import HostOp, HostOpKind, Network, Population
+from nsim.simulator.engine import Engine
 from nsim.simulator.host_ops import evaluate
 
 DTYPE = np.dtype(np.float64)
@@ -65,12 +66,16 @@ def test_swish_and_sigmoid() -> None:
 
 @pytest.mark.parametrize("biased", [True, False])
 def test_convolution(biased: bool) -> None:
+    """By the engine, which keeps a host convolution's tiles like any other's."""
     layer = nn.Conv2d(3, 70, (3, 2), stride=(2, 1), padding=(1, 0), bias=biased).double()
     kernel = Kernel(70, layer.weight.detach().numpy(), (2, 1), (1, 0))
     params = {"bias": layer.bias.detach().numpy()} if biased else {}
+    conv = HostOp("conv", "conv", ("x",), (3, 6, 5), (70, 3, 4), False, params, kernel)
+    image = Population("x", "source", (3, 6, 5))
+    network = Network("one conv", 4, "x", "t", "conv", (image,), (), (), (conv,))
     with torch.no_grad():
-        expected = layer(torch.from_numpy(MAPS).flatten(0, 1)).unflatten(0, (4, 2))
-    close(on_maps(op("conv", (70, 3, 4), params, kernel), MAPS), expected)
+        expected = layer(torch.from_numpy(MAPS[0]))
+    close(Engine(network, "float64").call(MAPS[0], np.zeros(2, int)).eps, expected)
 
 
 def test_affine_is_batch_norm() -> None:

@@ -1,0 +1,161 @@
+"""Applies projections' kernels: tiles kept from call to call, lists of spikes, tasks for threads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Executor
+from functools import cached_property, lru_cache
+from typing import Any
+
+import numpy as np
+
+from nsim.frontends.kernel import Kernel
+from nsim.simulator.event_kernels import (
+    add_values,
+    block_values,
+    list_spikes,
+    project,
+    spike_lists,
+    tap_sources,
+)
+from nsim.simulator.tiles import Tiles, tile_weights
+
+TASK_BYTES = 256 * 1024
+"""Accumulators of one task: small enough to stay in a core's own cache."""
+
+
+class Tasks:
+    """Hands tasks to threads that take the next chunk when they are free; numba kernels drop the GIL."""
+
+    def __init__(self, pool: Executor, threads: int) -> None:
+        self.pool = pool
+        self.threads = threads
+
+    def run(self, count: int, work: Callable[[int, int], Any]) -> None:
+        """Call ``work(first, last)`` over all of range(count), in chunks."""
+        if self.threads == 1 or count == 1:
+            work(0, count)
+            return
+        chunk = max(1, count // (4 * self.threads))
+        bounds = [(a, min(count, a + chunk)) for a in range(0, count, chunk)]
+        for done in [self.pool.submit(work, a, b) for a, b in bounds]:
+            done.result()
+
+
+class Items:
+    """What a population sends: ``values`` [T, B, H, W, C], spikes (uint8) or analog, listed when asked."""
+
+    def __init__(self, values: np.ndarray, are_spikes: bool) -> None:
+        self.values = values
+        self.are_spikes = are_spikes
+        self._lists: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+
+    @cached_property
+    def largest(self) -> float:
+        """Largest magnitude that is sent: 1 for spikes."""
+        return 1 if self.are_spikes else max(self.values.max().item(), -self.values.min().item())
+
+    def listed(self, block: int, tasks: Tasks) -> tuple[np.ndarray, np.ndarray]:
+        """Items and counts for `project`, for source blocks of ``block`` channels."""
+        if block not in self._lists:
+            flat = self.values.reshape(-1, *self.values.shape[2:])
+            if not self.are_spikes:
+                self._lists[block] = block_values(flat, block)
+            else:
+                index, count = spike_lists(flat.shape, block)
+                spikes = _rows(self.values)
+                by_row = index.reshape(len(index), len(spikes), *index.shape[3:])
+                counts = count.reshape(len(count), len(spikes), -1)
+                tasks.run(len(spikes), lambda a, b: list_spikes(a, b, spikes, by_row, counts))
+                self._lists[block] = index, count
+        return self._lists[block]
+
+
+def _rows(maps: np.ndarray) -> np.ndarray:
+    """[T, B, H, W, C] as [T * B * H, W, C]."""
+    return maps.reshape(-1, *maps.shape[3:])
+
+
+class Projector:
+    """Applies kernels to items; ``threads`` only cut the work, never change a sum."""
+
+    def __init__(self, threads: int) -> None:
+        self.threads = threads
+        self._tiles: dict[tuple[object, ...], tuple[Kernel, Tiles]] = {}
+        self._taps: dict[tuple[object, ...], tuple[np.ndarray, np.ndarray]] = {}
+
+    def apply(
+        self,
+        kernel: Kernel,
+        source: Items,
+        scale: np.ndarray | int,
+        bias: np.ndarray,
+        target: np.ndarray,
+        first: int,
+        tasks: Tasks,
+    ) -> None:
+        """``target[..., first:] += scale * (kernel applied to source) + bias``, see `project`.
+
+        ``target`` [T, B, H, W, C]: float32, float64, or int32 (integer kernels; ``scale`` is a shift).
+        """
+        if kernel.is_identity and kernel.upsample == 1:
+            values, current = _rows(source.values), _rows(target)
+            tasks.run(len(current), lambda a, b: add_values(a, b, values, scale, bias, current, first))
+            return
+        flat = target.reshape(-1, *target.shape[2:])
+        tiles = self.tiles(kernel, flat.dtype, source)
+        items, count = source.listed(tiles.block, tasks)
+        height, width = flat.shape[1:3]
+        row_bytes = len(flat) * width * tiles.weights.shape[5] * tiles.sums.itemsize
+        rows = max(1, min(-(-height // self.threads), TASK_BYTES // row_bytes))
+        source_y, source_x = self._sources(kernel, source.values.shape[2:4], (height, width))
+        register, sums = np.empty(0, tiles.register), np.empty(0, tiles.sums)
+
+        def work(a: int, b: int) -> None:
+            project(
+                a,
+                b,
+                rows,
+                items,
+                count,
+                tiles.weights,
+                register,
+                sums,
+                tiles.vectors,
+                source_y,
+                source_x,
+                scale,
+                bias,
+                flat,
+                first,
+            )
+
+        tasks.run(tiles.target_blocks * -(-height // rows), work)
+
+    def tiles(self, kernel: Kernel, sums: np.dtype, source: Items) -> Tiles:
+        """The kernel's weights, tiled for what it is applied to; kept for the next call."""
+        wide = sums.kind == "i" and largest_sum(kernel) * source.largest > np.iinfo(sums).max
+        key = (id(kernel), sums, source.are_spikes, wide)
+        if key not in self._tiles:
+            groups = kernel.channels if kernel.is_identity else kernel.groups
+            # the kernel is kept beside its tiles: an id is only good for as long as its object lives
+            self._tiles[key] = kernel, tile_weights(kernel.array, groups, sums, source.are_spikes, wide)
+        return self._tiles[key][1]
+
+    def _sources(
+        self, kernel: Kernel, source: tuple[int, ...], target: tuple[int, int]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        key = (kernel.geometry, source, target)
+        if key not in self._taps:
+            self._taps[key] = (
+                tap_sources(kernel, source[0], target[0], 0),
+                tap_sources(kernel, source[1], target[1], 1),
+            )
+        return self._taps[key]
+
+
+@lru_cache(maxsize=4096)
+def largest_sum(kernel: Kernel) -> float:
+    """Largest magnitude that a target's sum can have when every source sends at most 1."""
+    magnitudes = np.abs(kernel.array.astype(np.float64)).sum(axis=(1, 2, 3))
+    return float(magnitudes.max(initial=0.0))
