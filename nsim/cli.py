@@ -161,6 +161,24 @@ def chips(
 
 
 @app.command()
+def bench(
+    names: Annotated[list[str] | None, typer.Argument(help="Benchmarks to run; all otherwise.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure how fast nsim is on this machine, each figure beside its rival's in the same run.
+
+    Example: nsim bench noc_event_8x8 sddpm_call_int --json
+    """
+    from nsim.reports.bench.command import bench_table, run_benchmarks
+
+    def started(name: str) -> None:
+        sys.stderr.write(f"{name} ...\n")
+
+    found = run_benchmarks(names or [], started)
+    _show([m.as_dict() for m in found] if as_json else [bench_table(found)], as_json)
+
+
+@app.command()
 def train(
     name: Annotated[str, typer.Argument(help="What to train: sddpm-digits.")],
     out: Annotated[Path, typer.Option(help="Checkpoint to write, or to go on with.")],
@@ -234,9 +252,9 @@ class _progress:
         self.progress.stop()
 
 
-def _show(content: dict[str, Any] | list[Any]) -> None:
-    """JSON for a dict; tables and lines otherwise, at full width when piped."""
-    if isinstance(content, dict):
+def _show(content: dict[str, Any] | list[Any], as_json: bool = False) -> None:
+    """JSON for a dict, or when asked; tables and lines otherwise, at full width when piped."""
+    if as_json or isinstance(content, dict):
         sys.stdout.write(json.dumps(content, indent=2, allow_nan=False) + "\n")
         return
     from rich.console import Console

@@ -33,3 +33,7 @@ class TrainError(NsimError):
 
 class QuantizeError(NsimError):
     """A network that cannot be made integer as asked."""
+
+
+class BenchError(NsimError):
+    """A benchmark that does not exist."""

@@ -45,7 +45,9 @@ def play(neuron: NeuronModel, currents: np.ndarray) -> tuple[np.ndarray, np.ndar
             codeobj_class=NumpyCodeObject,
         )
         group.v = constants["rest"]
-        group.run_regularly(_update(neuron), when="groups", codeobj_class=NumpyCodeObject)
+        group.run_regularly(
+            update_statement(neuron, "current(t, i)"), when="groups", codeobj_class=NumpyCodeObject
+        )
         fired = brian2.SpikeMonitor(group, codeobj_class=NumpyCodeObject)
         state = brian2.StateMonitor(group, "v", record=True, when="end", dt=dt, codeobj_class=NumpyCodeObject)
         brian2.Network(group, fired, state).run(len(currents) * dt, namespace={})
@@ -90,12 +92,13 @@ def check_call(call: Call, per_layer: int = 64, seed: int = 0) -> pd.DataFrame:
     return pd.DataFrame([rows[name] for name in layers], columns=columns)
 
 
-def _update(neuron: NeuronModel) -> str:
+def update_statement(neuron: NeuronModel, current: str) -> str:
+    """One step of NeuronModel in Brian2's language; ``current``: an expression for the input."""
     if neuron.tau is None:
-        return "v = v + current(t, i)"
+        return f"v = v + {current}"
     if neuron.decay_input:
-        return "v = v + (current(t, i) - (v - rest)) / tau"
-    return "v = v - (v - rest) / tau + current(t, i)"
+        return f"v = v + ({current} - (v - rest)) / tau"
+    return f"v = v - (v - rest) / tau + {current}"
 
 
 def _columns(values: np.ndarray, at: np.ndarray) -> np.ndarray:

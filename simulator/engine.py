@@ -89,8 +89,8 @@ class Engine:
         quantised = any(p.unit is not None for p in network.populations)
         if quantised != (precision == "int"):
             raise RunError(
-                f"{network.name}: {'' if quantised else 'not '}quantised, so not to be played in {precision}; "
-                "quantize() makes integers of real weights, for precision 'int' only"
+                f"{network.name}: {'' if quantised else 'not '}quantised, so not to be played in "
+                f"{precision}; quantize() makes integers of real weights, for precision 'int' only"
             )
         self.network = network
         self.arithmetic = arithmetic or IntegerArithmetic()
@@ -101,19 +101,30 @@ class Engine:
         self._projector = Projector(self.threads)
         self._memory = np.empty(0, self.sum_type)
 
+    @property
+    def weight_bytes(self) -> int:
+        """Memory that the weights of all calls so far take, in bytes."""
+        return self._projector.weight_bytes
+
     def call(self, x: np.ndarray, t: np.ndarray, keep_currents: bool = False) -> Call:
-        """Play one denoiser call: images ``x`` [B, C, H, W] and diffusion times ``t`` [B] (integers)."""
+        """Play one denoiser call: images ``x`` [B, C, H, W] and diffusion times ``t`` [B] (integers).
+
+        An input that changes from time step to time step is ``x`` [T, B, C, H, W].
+        """
         network = self.network
         image = network.population_by_name[network.image]
         x, t = np.asarray(x), np.asarray(t)
-        if x.shape[1:] != image.shape or t.shape != (len(x),):
+        varying = x.ndim == 5 and len(x) == network.time_steps
+        batch = x.shape[1:2] if varying else x.shape[:1]
+        if x.shape != (*x.shape[: 1 + varying], *image.shape) or t.shape != batch:
             raise ValueError(
                 f"{network.name} takes x [B, {', '.join(map(str, image.shape))}] and t [B]; "
                 f"got x {list(x.shape)} and t {list(t.shape)}"
             )
         with ThreadPoolExecutor(self.threads) as pool:
             state = _State(t.astype(np.int64), Tasks(pool, self.threads))
-            state.values[network.image] = _channels_last(x.astype(self.host_type))[None]
+            values = _channels_last(x.astype(self.host_type))
+            state.values[network.image] = values if varying else values[None]
             for item in network.execution_order:
                 if isinstance(item, HostOp):
                     self._host_op(item, state)

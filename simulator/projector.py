@@ -27,13 +27,13 @@ TASK_BYTES = 256 * 1024
 class Tasks:
     """Hands tasks to threads that take the next chunk when they are free; numba kernels drop the GIL."""
 
-    def __init__(self, pool: Executor, threads: int) -> None:
+    def __init__(self, pool: Executor | None, threads: int) -> None:
         self.pool = pool
         self.threads = threads
 
     def run(self, count: int, work: Callable[[int, int], Any]) -> None:
         """Call ``work(first, last)`` over all of range(count), in chunks."""
-        if self.threads == 1 or count == 1:
+        if self.pool is None or self.threads == 1 or count == 1:
             work(0, count)
             return
         chunk = max(1, count // (4 * self.threads))
@@ -141,6 +141,11 @@ class Projector:
             # the kernel is kept beside its tiles: an id is only good for as long as its object lives
             self._tiles[key] = kernel, tile_weights(kernel.array, groups, sums, source.are_spikes, wide)
         return self._tiles[key][1]
+
+    @property
+    def weight_bytes(self) -> int:
+        """Memory that the tiles take."""
+        return sum(tiles.weights.nbytes for _, tiles in self._tiles.values())
 
     def _sources(
         self, kernel: Kernel, source: tuple[int, ...], target: tuple[int, int]

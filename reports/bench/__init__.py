@@ -1,0 +1,1 @@
+"""`nsim bench`: how fast nsim is on this machine, against what, measured in one run."""

@@ -1,0 +1,54 @@
+"""How things are timed, and what a measurement is."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One figure beside its rival's; ``rival_value`` None: not installed, or there is no rival.
+
+    ``less_is_better``: seconds and bytes, as against rates.
+    """
+
+    name: str
+    value: float
+    unit: str
+    rival: str | None = None
+    rival_value: float | None = None
+    less_is_better: bool = True
+
+    @property
+    def ratio(self) -> float | None:
+        """How many times better than the rival: above 1 = nsim is."""
+        if self.rival_value is None:
+            return None
+        pair = (self.rival_value, self.value) if self.less_is_better else (self.value, self.rival_value)
+        return pair[0] / pair[1]
+
+    def as_dict(self) -> dict[str, object]:
+        """Plain values, for JSON."""
+        return {
+            "name": self.name,
+            "value": self.value,
+            "unit": self.unit,
+            "rival": self.rival,
+            "rival_value": self.rival_value,
+            "ratio": self.ratio,
+        }
+
+
+def best_of(repeats: int, *works: Callable[[], object]) -> list[float]:
+    """Shortest wall-clock time of each work in seconds; they take turns, so that noise meets all of them."""
+    for work in works:
+        work()
+    best = [float("inf")] * len(works)
+    for _ in range(repeats):
+        for i, work in enumerate(works):
+            start = time.perf_counter()
+            work()
+            best[i] = min(best[i], time.perf_counter() - start)
+    return best

@@ -1,0 +1,69 @@
+"""One call of SDDPM's CIFAR-10 U-Net with all counts per core, against torch's own dense forward pass."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import lru_cache
+
+import numpy as np
+
+from nsim.frontends.model import Model
+from nsim.reports.bench.measure import Measurement, best_of
+from nsim.simulator.engine import Engine, Precision
+
+REPEATS = 7
+RIVAL = "torch_dense_float32"
+
+
+@lru_cache(maxsize=1)
+def _model() -> Model:
+    from nsim.workloads.random_weights import random_model
+    from nsim.workloads.sddpm import SDDPMConfig
+
+    return random_model("sddpm-cifar10", SDDPMConfig())
+
+
+def sddpm_call(precision: Precision) -> Iterator[Measurement]:
+    """Seconds of a call with every count per tick and core; T = 4, one image, all cores of the machine."""
+    from nsim.frontends.quantize import quantize
+    from nsim.hw_models.mapping.mapping import map_model
+    from nsim.simulator.core_counts import CoreCounter
+    from nsim.workloads.random_weights import dense_forwards
+    from nsim.workloads.sddpm import SDDPMConfig
+
+    model = _model()
+    network = quantize(model.network) if precision == "int" else model.network
+    engine, counter = Engine(network, precision), CoreCounter(map_model(model, "loihi"))
+    x = np.random.default_rng(0).standard_normal((1, 3, 32, 32)).astype(np.float32)
+    t = np.array([500])
+    rivals = dense_forwards(SDDPMConfig(), x, t)
+    ours, *theirs = best_of(REPEATS, lambda: counter.count(engine.call(x, t)), *rivals)
+    yield Measurement(f"sddpm_call_{precision}", ours, "s", RIVAL, min(theirs))
+
+
+def sddpm_memory() -> Iterator[Measurement]:
+    """Peak memory of a process that makes and calls the network in float32; bytes of weights per synapse."""
+    made = subprocess.run([sys.executable, "-c", MEMORY], check=True, capture_output=True, text=True)
+    peak, weights, synapses = json.loads(made.stdout)
+    yield Measurement("sddpm_peak_memory", peak / 2**20, "MiB")
+    yield Measurement("sddpm_weight_bytes_per_synapse", weights / synapses, "B")
+
+
+MEMORY = """
+import json, resource, sys
+import numpy as np
+import nsim
+from nsim.simulator.engine import Engine
+from nsim.workloads.random_weights import random_model
+from nsim.workloads.sddpm import SDDPMConfig
+network = random_model("sddpm-cifar10", SDDPMConfig()).network
+engine = Engine(network)
+engine.call(np.zeros((1, 3, 32, 32), np.float32), np.array([500]))
+shape = {p.name: p.shape[1:] for p in network.populations}
+synapses = sum(p.kernel.taps(shape[p.source], shape[p.target]) for p in network.projections)
+peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+print(json.dumps([peak, engine.weight_bytes, synapses]))
+"""
