@@ -90,6 +90,13 @@ class Kernel:
             sizes.append((n * self.upsample + 2 * p - d * (k - 1) - 1) // s + 1)
         return sizes[0], sizes[1]
 
+    def tap_sources(self, axis: int, source: int, target: int) -> np.ndarray:
+        """Source index under each tap along an axis (0 height, 1 width): int32 [taps, target]; -1 padding."""
+        tap, out = np.arange(self.size[axis])[:, None], np.arange(target)
+        at = out * self.stride[axis] + tap * self.dilation[axis] - self.padding[axis]
+        inside = (at >= 0) & (at < source * self.upsample)
+        return np.where(inside, at // self.upsample, -1).astype(np.int32)
+
     def reach(self, axis: int, source: int, target: int) -> np.ndarray:
         """Taps from each source index to each target index along one axis (0 height, 1 width).
 
@@ -97,21 +104,17 @@ class Kernel:
         where nearest up-sampling lets one source element under several taps. Padding joins nothing.
         """
         taps = np.zeros((target, source), dtype=np.int64)
-        out = np.arange(target)
-        for k in range(self.size[axis]):
-            at = out * self.stride[axis] + k * self.dilation[axis] - self.padding[axis]
-            inside = (at >= 0) & (at < source * self.upsample)
-            np.add.at(taps, (out[inside], at[inside] // self.upsample), 1)
+        for at in self.tap_sources(axis, source, target):
+            out = np.flatnonzero(at >= 0)
+            np.add.at(taps, (out, at[out]), 1)
         return taps
 
     def first_tap(self, axis: int, source: int, target: int) -> np.ndarray:
         """Kernel index of the first tap that joins two indices along an axis; -1 where none does."""
         first = np.full((target, source), -1, dtype=np.int64)
-        out = np.arange(target)
-        for k in reversed(range(self.size[axis])):
-            at = out * self.stride[axis] + k * self.dilation[axis] - self.padding[axis]
-            inside = (at >= 0) & (at < source * self.upsample)
-            first[out[inside], at[inside] // self.upsample] = k
+        for k, at in reversed(list(enumerate(self.tap_sources(axis, source, target)))):
+            out = np.flatnonzero(at >= 0)
+            first[out, at[out]] = k
         return first
 
     def taps(self, source: tuple[int, int], target: tuple[int, int]) -> int:

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import time
 import warnings
-from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nsim.frontends.kernel import Kernel
 from nsim.frontends.network import Network, Projection
+from nsim.frontends.synapses import list_synapses
 from nsim.simulator.brian2_reference import update_statement
-from nsim.simulator.event_kernels import tap_sources
 
 if TYPE_CHECKING:
     import brian2
@@ -101,45 +99,10 @@ def _synapses(
     dt: Any,
     code: dict[str, Any],
 ) -> brian2.Synapses:
-    source, target, weight = synapse_list(network, projection)
+    source, target, weight = list_synapses(network, projection)
     synapses = brian2.Synapses(
         groups[projection.source], groups[projection.target], "w : 1", on_pre="drive_post += w", dt=dt, **code
     )
     synapses.connect(i=source, j=target)
     synapses.w = weight
     return synapses
-
-
-def synapse_list(network: Network, projection: Projection) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Every synapse of a plain projection: flat indices of source and target (over C, H, W), weight."""
-    kernel = projection.kernel
-    shape = network.population_by_name[projection.source].shape
-    out = network.population_by_name[projection.target].shape
-    groups = kernel.channels if kernel.is_identity else kernel.groups
-    per_group, out_per_group = kernel.c_in // groups, kernel.c_out // groups
-    found = []
-    for ky, kx in product(range(kernel.size[0]), range(kernel.size[1])):
-        rows = _under_tap(kernel, 0, ky, shape[1], out[1])
-        columns = _under_tap(kernel, 1, kx, shape[2], out[2])
-        for group in range(groups):
-            axes = (
-                group * out_per_group + np.arange(out_per_group),
-                group * per_group + np.arange(per_group),
-                np.arange(len(rows[0])),
-                np.arange(len(columns[0])),
-            )
-            o, c, r, s = (a.ravel() for a in np.meshgrid(*axes, indexing="ij"))
-            source = (c * shape[1] + rows[1][r]) * shape[2] + columns[1][s]
-            channel = projection.target_channels[0] + o
-            target = (channel * out[1] + rows[0][r]) * out[2] + columns[0][s]
-            found.append((source, target, kernel.array[o, c % per_group, ky, kx]))
-    i, j, w = (np.concatenate(parts) for parts in zip(*found, strict=True))
-    return i, j, w
-
-
-def _under_tap(
-    kernel: Kernel, axis: int, tap: int, source: int, target: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Targets along an axis that have a source under this tap, and those sources."""
-    at = tap_sources(kernel, source, target, axis)[tap]
-    return np.flatnonzero(at >= 0), at[at >= 0]

@@ -180,8 +180,7 @@ class Engine:
         images = current.reshape(steps * batch, h, w, c)
 
         def start(a: int, b: int) -> None:
-            for n in range(a, b):
-                images[n] = constant[n % batch]
+            images[a:b] = constant[np.arange(a, b) % batch][:, None, None]
 
         state.tasks.run(len(images), start)
         for projection in self.network.incoming(population.name):

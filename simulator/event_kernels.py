@@ -19,8 +19,6 @@ from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic, overload
 
-from nsim.frontends.kernel import Kernel
-
 VECTOR_BYTES = 64
 MAX_VECTORS = 4
 """Vector registers that hold accumulators; target channels per tile = vectors * lanes."""
@@ -297,7 +295,7 @@ def project(
     ``count`` come from `list_spikes` (spikes: accumulates) or `block_values` (analog values:
     multiply-accumulates); ``weights`` and ``vectors`` from `tile_weights`, ``register`` and ``sums`` empty
     arrays of the types it chose; ``source_y`` [kh, OH] and ``source_x`` [kw, OW]
-    from `tap_sources`; ``scale`` [C_out] (or an integer, see `_scaled`) and ``bias`` [C_out];
+    from `Kernel.tap_sources`; ``scale`` [C_out] (or an integer, see `_scaled`) and ``bias`` [C_out];
     ``current`` [N, OH, OW, C].
     """
     source_blocks, n_all, _, _, block = items.shape
@@ -362,11 +360,3 @@ def project(
                     own = bias[first : first + channels]
                     for c in range(channels):
                         target[c] += _scaled(here[c], scale, first + c) + own[c]
-
-
-def tap_sources(kernel: Kernel, source: int, target: int, axis: int) -> np.ndarray:
-    """Source index under each tap of a kernel, along one axis: int32 [taps, target]; -1 on padding."""
-    tap, out = np.arange(kernel.size[axis])[:, None], np.arange(target)
-    at = out * kernel.stride[axis] + tap * kernel.dilation[axis] - kernel.padding[axis]
-    inside = (at >= 0) & (at < source * kernel.upsample)
-    return np.where(inside, at // kernel.upsample, -1).astype(np.int32)

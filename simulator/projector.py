@@ -16,7 +16,6 @@ from nsim.simulator.event_kernels import (
     list_spikes,
     project,
     spike_lists,
-    tap_sources,
 )
 from nsim.simulator.tiles import Tiles, tile_weights
 
@@ -153,8 +152,8 @@ class Projector:
         key = (kernel.geometry, source, target)
         if key not in self._taps:
             self._taps[key] = (
-                tap_sources(kernel, source[0], target[0], 0),
-                tap_sources(kernel, source[1], target[1], 1),
+                kernel.tap_sources(0, source[0], target[0]),
+                kernel.tap_sources(1, source[1], target[1]),
             )
         return self._taps[key]
 
