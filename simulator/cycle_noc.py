@@ -146,7 +146,8 @@ def _check(routers: Routers, tile: np.ndarray, load: Load) -> None:
     mesh, cores = routers.mesh, len(tile)
     if routers.buffer_packets < 1 or routers.cycle_ps < 1:
         raise ValueError(
-            f"buffers of {routers.buffer_packets} packets and a cycle of {routers.cycle_ps} ps; both are at least 1"
+            f"buffers of {routers.buffer_packets} packets and a cycle of {routers.cycle_ps} ps; "
+            "both are at least 1"
         )
     service = (mesh.service_x_ps, mesh.service_y_ps, routers.tile_local_ps)
     if min(*service, load.ready_ps.min(initial=0), load.work_ps.min(initial=0)) < 0:
@@ -175,7 +176,7 @@ def _output(tile: int, target: int, slot: int, width: int) -> int:
 
 @njit(nogil=True, cache=True)
 def _set(tree: np.ndarray, tile: int, edge: int) -> None:
-    """Let a tile's next look be at ``edge``; the parts of ``tree`` from 1 on hold the earlier of two below."""
+    """Let a tile's next look be at ``edge``; ``tree`` from 1 on has the earlier of the two parts below."""
     i = tile + len(tree) // 2
     tree[i] = edge
     while i > 1:

@@ -1,42 +1,20 @@
-"""The routers of `cycle_noc` once more in SimPy, a process per core side and output: slow, easy to believe."""
+"""Cores and the routers of `cycle_noc` once more in SimPy, a process per core side and output: slow, and
+easy to believe."""
 
 from __future__ import annotations
 
-from collections.abc import Generator
 from dataclasses import dataclass, field
 
 import numpy as np
 import simpy
-from simpy.events import EventPriority
 
-from nsim.simulator.cycle_noc import LINKS, Delivery, Load, Routers, slots
+from nsim.simulator.cycle_noc import LINKS, Delivery, Routers, slots
 from nsim.simulator.noc import EAST, NORTH, SOUTH, WEST
-from nsim.simulator.reference_noc import STEPS
+from nsim.simulator.reference_noc import STEPS, Phase, Process
+from nsim.simulator.reference_tick import Step
 
-Process = Generator[simpy.Event, object, None]
-FREE, ARRIVE, GRANT, LEAVE = range(4)
-"""What happens at one edge, in this order; SimPy's own events are ARRIVE."""
-
-
-@dataclass(frozen=True)
-class Step:
-    """A stretch of work of a core's neuron side, and the packet that it ends with, if any: the packet's id,
-    target core, and the work that it makes there."""
-
-    takes_ps: int
-    packet: int | None = None
-    target: int = 0
-    work_ps: int = 0
-
-
-def steps_of(load: Load, cores: int) -> list[list[Step]]:
-    """The steps of every core that make a load."""
-    steps: list[list[Step]] = [[] for _ in range(cores)]
-    now = [0] * cores
-    for i, (ready, source) in enumerate(zip(load.ready_ps.tolist(), load.source.tolist(), strict=True)):
-        steps[source].append(Step(ready - now[source], i, int(load.target[i]), int(load.work_ps[i])))
-        now[source] = ready
-    return steps
+FREE, ARRIVE, GRANT, LEAVE = range(-2, 2)
+"""What happens at one edge, in this order of phases; SimPy's own events are ARRIVE."""
 
 
 def deliver_one_by_one(
@@ -57,15 +35,6 @@ def deliver_one_by_one(
         np.array([buffer.peak for buffer in model.inbox], np.int64),
     )
     return delivery, model.done_ps
-
-
-class Phase(simpy.Event):
-    """An event of the edge ``delay`` from now, in its place among what happens there."""
-
-    def __init__(self, env: simpy.Environment, phase: int, delay: int = 0) -> None:
-        super().__init__(env)
-        self._ok, self._value = True, None
-        env.schedule(self, priority=EventPriority(phase), delay=delay)
 
 
 @dataclass

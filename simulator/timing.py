@@ -4,7 +4,7 @@
 N = idle and active updates, spikes and outgoing packets on its neurons, and
 M = incoming packets and synaptic events on its inputs; the two halves overlap. The tick takes
 max over cores of max(N, M), plus the barrier over the tiles and chips in use. The ``event`` level, packet by
-packet, is in `event_timing`.
+packet, is in `event_timing`; the ``cycle`` level, with finite buffers, in `cycle_timing`.
 """
 
 from __future__ import annotations
