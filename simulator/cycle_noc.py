@@ -93,6 +93,10 @@ class Delivery:
     router_peak: np.ndarray
     core_peak: np.ndarray
 
+    def neurons_done(self, worked_ps: np.ndarray) -> np.ndarray:
+        """When each core's neuron side is done that would be at ``worked_ps`` if it never stood still."""
+        return np.maximum(worked_ps + self.stalled_ps, self.last_handed_ps)
+
 
 def deliver(routers: Routers, tile: np.ndarray, load: Load) -> Delivery:
     """Send a load through the routers by the rules above; ``tile`` int64 [cores]: where each core stands.

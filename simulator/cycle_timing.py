@@ -8,8 +8,6 @@ Where that happened is part of the result.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from nsim.errors import ChipFileError
@@ -19,29 +17,9 @@ from nsim.simulator.core_counts import EventCounts
 from nsim.simulator.cycle_noc import Delivery, Load, Routers, deliver
 from nsim.simulator.engine import Call
 from nsim.simulator.event_timing import EventTimer
-from nsim.simulator.timing import TickTimes, slowest_core
+from nsim.simulator.timing import BufferUse, TickTimes, slowest_core
 from nsim.simulator.traffic import Packets
 from nsim.units import PS_PER_NS
-
-
-@dataclass(frozen=True, eq=False)
-class BufferUse:
-    """How full the buffers got in every tick, [B, ticks] each.
-
-    ``router_peak`` and ``core_peak``: most packets in one input buffer of a router, of a core; ``tile`` and
-    ``core``: which one (the first of equals). ``stalled_ns``: how long neuron sides stood still, all cores
-    together; ``stalled_core_ns``: the one that did longest. ``held_ns``: how long free outputs were without
-    room ahead for a packet there, all together. ``places``: packets that a buffer holds.
-    """
-
-    places: int
-    router_peak: np.ndarray
-    tile: np.ndarray
-    core_peak: np.ndarray
-    core: np.ndarray
-    stalled_ns: np.ndarray
-    stalled_core_ns: np.ndarray
-    held_ns: np.ndarray
 
 
 class CycleTimer(EventTimer):
@@ -56,33 +34,37 @@ class CycleTimer(EventTimer):
         noc = mapping.chip.noc
         if noc is None or noc.buffer_packets.value is None:
             raise ChipFileError(
-                f"chip {mapping.chip.name!r} has no value for noc.buffer_packets, which --timing cycle needs: "
-                "add one to the chip file, with its source, or use --timing event"
+                f"chip {mapping.chip.name!r} has no value for noc.buffer_packets, which --timing cycle "
+                "needs: add one to the chip file, with its source, or use --timing event"
             )
         cycle_ps = round((noc.cycle_ns.value or 0) * PS_PER_NS) or 1
         self.routers = Routers(self.mesh, self.cost_ps["tile_local"], int(noc.buffer_packets.value), cycle_ps)
 
     def times(self, call: Call, counts: EventCounts) -> TickTimes:
-        """Tick times of a call; ``counts``: its events."""
-        return self.times_and_buffers(call, counts)[0]
-
-    def times_and_buffers(self, call: Call, counts: EventCounts) -> tuple[TickTimes, BufferUse]:
-        """Tick times of a call, and how full buffers got."""
+        """Tick times of a call, and how full buffers got; ``counts``: its events."""
         shape = counts.per_core["spike"].shape
-        busy_ps = np.empty(shape, np.int64)
-        peaks = np.empty((4, *shape[:2]), np.int64)
-        waits = np.empty((3, *shape[:2]))
+        busy_ps, stalled_ps = np.empty((2, *shape), np.int64)
+        full, peaks = np.empty((2, 2, *shape[:2]), np.int64)
+        held_ps = np.empty(shape[:2], np.int64)
+        places = self.routers.buffer_packets
         for image, tick in np.ndindex(shape[:2]):
-            neurons_ps, packets = self.sent(call, image, tick)
+            worked_ps, packets = self.sent(call, image, tick)
             delivery = self.delivered(packets)
-            neurons_ps = np.maximum(neurons_ps + delivery.stalled_ps, delivery.last_handed_ps)
+            neurons_ps = delivery.neurons_done(worked_ps)
             busy_ps[image, tick] = np.maximum(neurons_ps, delivery.served_ps)
-            tiles, cores = delivery.router_peak.max(axis=1), delivery.core_peak
-            peaks[:, image, tick] = tiles.max(), tiles.argmax(), cores.max(), cores.argmax()
-            stalled = delivery.stalled_ps
-            waits[:, image, tick] = stalled.sum(), stalled.max(), delivery.held_ps.sum()
-        use = BufferUse(self.routers.buffer_packets, *peaks, *waits / PS_PER_NS)
-        return slowest_core(busy_ps / PS_PER_NS, counts, self.calibration), use
+            stalled_ps[image, tick] = delivery.stalled_ps
+            held_ps[image, tick] = delivery.held_ps.sum()
+            for i, buffers in enumerate((delivery.router_peak, delivery.core_peak)):
+                peaks[i, image, tick], full[i, image, tick] = buffers.max(), (buffers == places).sum()
+        use = BufferUse(
+            places,
+            *peaks,
+            *full,
+            stalled_ps.sum(axis=2) / PS_PER_NS,
+            stalled_ps.argmax(axis=2),
+            held_ps / PS_PER_NS,
+        )
+        return slowest_core(busy_ps / PS_PER_NS, counts, self.calibration, use)
 
     def delivered(self, packets: Packets) -> Delivery:
         """What became of the packets of one tick."""
