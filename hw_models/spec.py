@@ -214,6 +214,29 @@ class Arithmetic(Model):
     weight_shift: Integer
 
 
+class Noc(Model):
+    """What the routers of the mesh are like, for the ``cycle`` level of timing.
+
+    ``buffer_packets``: places in each input buffer of a router and of a core. ``cycle_ns``: the routers'
+    clock; unknown also where they have none, and act when something happens.
+    """
+
+    buffer_packets: Figure
+    cycle_ns: Figure
+
+    @model_validator(mode="after")
+    def _whole_and_above_zero(self) -> Self:
+        places, cycle = self.buffer_packets, self.cycle_ns
+        for name, figure in (("buffer_packets", places), ("cycle_ns", cycle)):
+            if figure.included_in is not None:
+                raise fault("a value or why_unknown", "included_in", name)
+        if places.value is not None and (places.value < 1 or places.value % 1):
+            raise fault("a whole number of at least 1", f"{places.value:g}", "buffer_packets", "value")
+        if cycle.value == 0:
+            raise fault("above 0", "0", "cycle_ns", "value")
+        return self
+
+
 class EventCost(Model):
     """Energy and time of one event."""
 
@@ -324,7 +347,10 @@ class Calibration(Model):
 
 
 class ChipSpec(Model):
-    """A chip: structure, what a core holds, its arithmetic, and one or several sets of costs."""
+    """A chip: structure, what a core holds, its arithmetic, and one or several sets of costs.
+
+    ``noc`` may be left out: all but the ``cycle`` level of timing do without.
+    """
 
     name: str
     title: str
@@ -333,6 +359,7 @@ class ChipSpec(Model):
     structure: Structure
     core: Core
     arithmetic: Arithmetic
+    noc: Noc | None = None
     calibrations: dict[str, Calibration]
     default_calibration: str
 

@@ -23,10 +23,14 @@ def chip_list(chips: list[ChipSpec]) -> list[Table | str]:
 def chip_tables(chip: ChipSpec) -> list[Table | str]:
     """Everything in a chip file: structure, capacities, arithmetic, and each calibration."""
     tables: list[Table | str] = [f"{chip.title}\n{chip.description}"]
-    for title, part in (("Structure", chip.structure), ("Core", chip.core), ("Arithmetic", chip.arithmetic)):
+    parts = {"Structure": chip.structure, "Core": chip.core, "Arithmetic": chip.arithmetic, "Mesh": chip.noc}
+    for title, part in parts.items():
+        if part is None:
+            continue
         table = Table("figure", "value", "source", "where", "confidence", title=title)
         for name, figure in _walk(part, ""):
-            table.add_row(name, str(getattr(figure, "value", "")), *_citation(figure))
+            value = _value(figure) if isinstance(figure, Figure) else str(getattr(figure, "value", ""))
+            table.add_row(name, value, *_citation(figure))
         tables.append(table)
     tables.extend(_calibration_table(name, c) for name, c in chip.calibrations.items())
     return tables

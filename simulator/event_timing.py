@@ -81,8 +81,11 @@ class EventTimer:
         source, target = self.tile[packets.source], self.tile[packets.target]
         arrival_ps = route_packets(self.mesh, packets.departure_ps, source, target).time_ps
         arrival_ps[source == target] += self.cost_ps["tile_local"]
-        work_ps = self.cost_ps["packet_in"] + packets.synapses * self.synapse_ps[packets.target]
-        return serve_in_order(arrival_ps, packets.target, work_ps, self.mapping.core_count)
+        return serve_in_order(arrival_ps, packets.target, self.work_ps(packets), self.mapping.core_count)
+
+    def work_ps(self, packets: Packets) -> np.ndarray:
+        """How long each packet keeps the input side of its target."""
+        return self.cost_ps["packet_in"] + packets.synapses * self.synapse_ps[packets.target]
 
 
 def _joined(packets: list[Packets]) -> Packets:

@@ -21,6 +21,7 @@ from nsim.simulator.noc import (
     Mesh,
 )
 
+Process = Generator[simpy.Event, object, None]
 Link = tuple[int, int, int]
 """Direction, y, x of the tile it leaves."""
 STEPS = {EAST: (0, 1), WEST: (0, -1), NORTH: (1, 0), SOUTH: (-1, 0)}
@@ -30,25 +31,68 @@ def route_one_by_one(
     mesh: Mesh, departures_ps: np.ndarray, source: np.ndarray, target: np.ndarray
 ) -> Arrivals:
     """`route_packets`, each packet a process that asks for each link of its way in turn."""
-    env = simpy.Environment()
-    links = {link: simpy.Resource(env) for link in np.ndindex(4, mesh.height, mesh.width)}
-    arrivals = np.zeros(len(departures_ps), np.int64)
-    link_packets = np.zeros((4, mesh.height, mesh.width), np.int64)
+    env, packets = simpy.Environment(), len(departures_ps)
+    links = FifoLinks(env, mesh, packets)
+    arrivals = np.zeros(packets, np.int64)
 
-    def travel(packet: int) -> Generator[simpy.Event, object, None]:
+    def send(packet: int) -> Process:
         yield env.timeout(int(departures_ps[packet]))
-        for link, port in way(mesh, int(source[packet]), int(target[packet])):
-            yield Turn(env, mesh, link, port)
-            with links[link].request() as granted:
-                yield granted
-                yield env.timeout(mesh.service_x_ps if link[0] in (EAST, WEST) else mesh.service_y_ps)
-            link_packets[link] += 1
+        yield from links.travel(packet, int(source[packet]), int(target[packet]))
         arrivals[packet] = env.now
 
-    for packet in range(len(departures_ps)):
-        env.process(travel(packet))
+    for packet in range(packets):
+        env.process(send(packet))
     env.run()
-    return Arrivals(arrivals, link_packets)
+    return Arrivals(arrivals, links.packets_over)
+
+
+class FifoLinks:
+    """The links of a mesh, on which up to ``packets`` travel, numbered from 0.
+
+    What happens in one instant is in the order of the tie rule. First all departures, by packet id; then
+    packets ask for links, those first that others depend on, so that even where a link takes no time all
+    packets that reach a link in this instant are there before the first of them asks for it; each link's by
+    port. `arrive` comes after all of them, by packet id.
+    """
+
+    def __init__(self, env: simpy.Environment, mesh: Mesh, packets: int) -> None:
+        self.env, self.mesh, self.packets = env, mesh, packets
+        self.links = {link: simpy.Resource(env) for link in np.ndindex(4, mesh.height, mesh.width)}
+        self.packets_over = np.zeros((4, mesh.height, mesh.width), np.int64)
+
+    def travel(self, packet: int, source: int, target: int) -> Process:
+        """The way of a packet that departs now; it ends with its arrival."""
+        yield Phase(self.env, packet)
+        for link, port in way(self.mesh, source, target):
+            yield Phase(self.env, self.packets + 4 * self._rank(link) + port)
+            with self.links[link].request() as granted:
+                yield granted
+                service = self.mesh.service_x_ps if link[0] in (EAST, WEST) else self.mesh.service_y_ps
+                yield self.env.timeout(service)
+            self.packets_over[link] += 1
+
+    def arrive(self, packet: int) -> Phase:
+        """The turn of a packet among all that arrive somewhere now."""
+        return Phase(self.env, self.packets + 4 * (self.mesh.width + self.mesh.height) + packet)
+
+    def _rank(self, link: Link) -> int:
+        """How far along a packet's way a link is: rows before columns, each in the direction of travel."""
+        mesh, (direction, y, x) = self.mesh, link
+        if direction in (EAST, WEST):
+            return x if direction == EAST else mesh.width - 1 - x
+        return mesh.width + (y if direction == NORTH else mesh.height - 1 - y)
+
+
+class Phase(simpy.Event):
+    """An event ``delay`` from now, among what happens then in the order of ``phase``, equals as they came.
+
+    SimPy's own events of that instant come before phase 0, in phase -1.
+    """
+
+    def __init__(self, env: simpy.Environment, phase: int, delay: int = 0) -> None:
+        super().__init__(env)
+        self._ok, self._value = True, None
+        env.schedule(self, priority=EventPriority(2 + phase), delay=delay)  # 0 and 1 are SimPy's own
 
 
 def way(mesh: Mesh, source: int, target: int) -> Iterator[tuple[Link, int]]:
@@ -65,20 +109,3 @@ def way(mesh: Mesh, source: int, target: int) -> Iterator[tuple[Link, int]]:
         yield (direction, y, x), LOCAL if before is None else STRAIGHT if before == direction else turned
         y, x = y + STEPS[direction][0], x + STEPS[direction][1]
         before = direction
-
-
-class Turn(simpy.Event):
-    """An event of this very instant, after all that is already due, in the order of the tie rule.
-
-    Packets that are at several links come to those first that others depend on: even where a link takes no
-    time, all packets that reach a link in this instant are there before the first of them asks for it.
-    Equal ones keep the order in which they came; packets depart in order of packet id.
-    """
-
-    def __init__(self, env: simpy.Environment, mesh: Mesh, link: Link, port: int) -> None:
-        super().__init__(env)
-        direction, y, x = link
-        travelled = {EAST: x, WEST: mesh.width - 1 - x, NORTH: y, SOUTH: mesh.height - 1 - y}[direction]
-        rank = travelled + (mesh.width if direction in (NORTH, SOUTH) else 0)
-        self._ok, self._value = True, None
-        env.schedule(self, priority=EventPriority(2 + 4 * rank + port))  # 0 and 1 are SimPy's own priorities

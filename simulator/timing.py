@@ -4,7 +4,7 @@
 N = idle and active updates, spikes and outgoing packets on its neurons, and
 M = incoming packets and synaptic events on its inputs; the two halves overlap. The tick takes
 max over cores of max(N, M), plus the barrier over the tiles and chips in use. The ``event`` level, packet by
-packet, is in `event_timing`.
+packet, is in `event_timing`; the ``cycle`` level, with finite buffers, in `cycle_timing`.
 """
 
 from __future__ import annotations
@@ -21,17 +21,39 @@ INPUT_EVENTS = ("packet_in", "synaptic_event_conv", "synaptic_event_dense")
 
 
 @dataclass(frozen=True, eq=False)
+class BufferUse:
+    """How full the mesh's buffers, of ``places`` packets each, got in every tick: [B, ticks] each.
+
+    ``router_peak`` and ``core_peak``: most packets in one input buffer of a router, and of a core;
+    ``routers_full`` and ``cores_full``: how many of these buffers were full at some time. ``stalled_ns``: how
+    long cores stood still with a packet for which there was no room, all together; ``stalled_core``: id of
+    the one that did longest. ``held_ns``: how long a packet was foremost and its output free, but no room
+    ahead, all outputs together.
+    """
+
+    places: int
+    router_peak: np.ndarray
+    core_peak: np.ndarray
+    routers_full: np.ndarray
+    cores_full: np.ndarray
+    stalled_ns: np.ndarray
+    stalled_core: np.ndarray
+    held_ns: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
 class TickTimes:
     """Time of every tick: ``core_ns`` (the busiest core) and ``barrier_ns``, float64 [B, ticks].
 
     ``busiest`` [B, ticks]: id of that core. ``left_out``: events whose time no source gives; the times are
-    a lower bound by that much.
+    a lower bound by that much. ``buffers``: where buffers are finite (the ``cycle`` level), their use.
     """
 
     core_ns: np.ndarray
     barrier_ns: np.ndarray
     busiest: np.ndarray
     left_out: tuple[str, ...]
+    buffers: BufferUse | None = None
 
     @property
     def call_ns(self) -> np.ndarray:
@@ -50,7 +72,9 @@ def analytic_times(counts: EventCounts, calibration: Calibration) -> TickTimes:
     return slowest_core(np.maximum(busy(NEURON_EVENTS), busy(INPUT_EVENTS)), counts, calibration)
 
 
-def slowest_core(busy_ns: np.ndarray, counts: EventCounts, calibration: Calibration) -> TickTimes:
+def slowest_core(
+    busy_ns: np.ndarray, counts: EventCounts, calibration: Calibration, buffers: BufferUse | None = None
+) -> TickTimes:
     """Tick times from how long each core is busy, float64 [B, ticks, cores]: the longest, and the barrier."""
     core_ns = busy_ns.max(axis=2)
     place = counts.mapping.placement
@@ -58,4 +82,4 @@ def slowest_core(busy_ns: np.ndarray, counts: EventCounts, calibration: Calibrat
     happened = {event for event, n in counts.per_core.items() if n.any()}
     happened |= {event for _, event in counts.per_call}
     left_out = tuple(sorted(e for e in happened if calibration.time_ns(e) is None))
-    return TickTimes(core_ns, np.full_like(core_ns, barrier), busy_ns.argmax(axis=2), left_out)
+    return TickTimes(core_ns, np.full_like(core_ns, barrier), busy_ns.argmax(axis=2), left_out, buffers)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from itertools import product
+from collections.abc import Iterator
+from itertools import count, product
 from pathlib import Path
 
 import numpy as np
@@ -15,13 +16,16 @@ from nsim.frontends.kernel import Kernel
 from nsim.frontends.network import Network
 from nsim.hw_models.catalog import load_chip
 from nsim.hw_models.mapping.mapping import Mapping
-from nsim.hw_models.spec import Calibration, EventCost, Figure
+from nsim.hw_models.spec import Calibration, EventCost, Figure, Noc
 from nsim.reports.run import run_sampler
 from nsim.simulator.core_counts import CoreCounter
+from nsim.simulator.cycle_noc import Load, Routers, deliver
+from nsim.simulator.cycle_timing import CycleTimer
 from nsim.simulator.engine import Call, Engine
 from nsim.simulator.event_timing import EventTimer
-from nsim.simulator.noc import Mesh
-from nsim.simulator.reference_noc import route_one_by_one
+from nsim.simulator.noc import Mesh, route_packets, serve_in_order
+from nsim.simulator.reference_cycle_noc import deliver_one_by_one
+from nsim.simulator.reference_tick import Step, tick_one_by_one
 from nsim.simulator.timing import analytic_times
 from tests.networks import BLOCKS, map_on, one_layer, owners, random_network, small_loihi, synapses_into
 
@@ -38,18 +42,27 @@ def untimed(calibration: Calibration, *events: str) -> Calibration:
     return calibration.model_copy(update={"events": changed})
 
 
+def routers_of(places: int, cycle_ns: float | None) -> Noc:
+    """Routers with buffers of so many packets, and a clock or none."""
+    cited = {"source": "none", "confidence": "L"}
+    clock = Figure(why_unknown="none") if cycle_ns is None else Figure(value=cycle_ns, **cited)
+    return Noc(buffer_packets=Figure(value=float(places), **cited), cycle_ns=clock)
+
+
 def play(network: Network, images: int, seed: int) -> Call:
     x = np.random.default_rng(seed).normal(0.4, 0.6, (images, *network.population_by_name["x"].shape))
     return Engine(network, "float64", threads=1).call(x, np.zeros(images, int))
 
 
-def plain_core_ps(mapping: Mapping, call: Call, calibration: Calibration, ticks: int) -> np.ndarray:
-    """The busiest core's time [B, ticks], neuron by neuron, packet by packet."""
-    network, place = mapping.laid_out, mapping.placement
-    ps = {event: round(1000 * (calibration.time_ns(event) or 0)) for event in calibration.events}
-    width = int(place.mesh_x.max()) + 1
-    mesh = Mesh(width, int(place.tile_y.max()) + 1, ps["hop_x"], ps["hop_y"])
-    tile = [y * width + x for x, y in zip(place.mesh_x, place.tile_y, strict=True)]
+def in_ps(calibration: Calibration) -> dict[str, int]:
+    return {event: round(1000 * (calibration.time_ns(event) or 0)) for event in calibration.events}
+
+
+def plain_ticks(
+    mapping: Mapping, call: Call, ps: dict[str, int], ticks: int
+) -> Iterator[tuple[tuple[int, int], list[list[Step]]]]:
+    """What every core does in every (image, tick), neuron by neuron, packet by packet."""
+    network = mapping.laid_out
     core_of = {n: owners(g, network.population_by_name[n].shape) for n, g in mapping.grids.items()}
     feeds: dict[tuple, Counter] = defaultdict(
         Counter
@@ -62,10 +75,8 @@ def plain_core_ps(mapping: Mapping, call: Call, calibration: Calibration, ticks:
     for grid in mapping.grids.values():
         for core in grid.core_ids.ravel():
             kind[core] = "synaptic_event_conv" if grid.shared_lists else "synaptic_event_dense"
-    longest = np.zeros((len(call.eps), ticks), np.int64)
-    for image, tick in np.ndindex(longest.shape):
-        now = [0] * mapping.core_count
-        packets = []
+    for image, tick in np.ndindex(len(call.eps), ticks):
+        work: list[list[tuple[int, ...]]] = [[] for _ in range(mapping.core_count)]
         for name, cores in core_of.items():
             population = network.population_by_name[name]
             channels, height, columns = population.shape
@@ -74,30 +85,23 @@ def plain_core_ps(mapping: Mapping, call: Call, calibration: Calibration, ticks:
                 core = cores[c, y, x]
                 running = 0 <= step < network.time_steps
                 if population.neuron is not None and population.neuron.v_reset is None:
-                    now[core] += ps["update_idle"]
+                    work[core].append((ps["update_idle"],))
                 if not running or (name in call.spikes and not call.active[name][step, image, c, y, x]):
-                    now[core] += ps["update_idle"]
+                    work[core].append((ps["update_idle"],))
                 else:
-                    now[core] += ps["update_active"]
+                    work[core].append((ps["update_active"],))
                 if running and name in call.spikes and call.spikes[name][step, image, c, y, x]:
-                    now[core] += ps["spike"]
+                    work[core].append((ps["spike"],))
                     for (target, _), synapses in sorted(
                         feeds[name, (c, y, x)].items(), key=lambda f: f[0][0]
                     ):
-                        now[core] += ps["packet_out"]
-                        packets.append((now[core], core, target, synapses))
-        packets.sort(key=lambda p: p[1])  # ids: by source core, then by departure
-        departures, sources, targets = (np.array([p[i] for p in packets], np.int64) for i in range(3))
-        tiles = [np.array([tile[core] for core in ends], np.int64) for ends in (sources, targets)]
-        arrivals = route_one_by_one(mesh, departures, *tiles).time_ps
-        arrivals[tiles[0] == tiles[1]] += ps["tile_local"]
-        served = [0] * mapping.core_count
-        for i in sorted(range(len(packets)), key=lambda i: (arrivals[i], i)):
-            core, synapses = packets[i][2:]
-            work = ps["packet_in"] + synapses * ps[kind[core]]
-            served[core] = max(served[core], arrivals[i]) + work
-        longest[image, tick] = max(*now, *served)
-    return longest
+                        served = ps["packet_in"] + synapses * ps[kind[target]]
+                        work[core].append((ps["packet_out"], target, served))
+        ids = count()  # by source core, then by departure
+        yield (
+            (image, tick),
+            [[Step(w[0], next(ids), *w[1:]) if len(w) > 1 else Step(*w) for w in own] for own in work],
+        )
 
 
 @settings(max_examples=8)
@@ -107,20 +111,99 @@ def plain_core_ps(mapping: Mapping, call: Call, calibration: Calibration, ticks:
     compartments=st.sampled_from([20, 40, 1024]),
     tiles=st.sampled_from([1, 8]),
     calibration=st.sampled_from(CALIBRATIONS),
+    places=st.sampled_from([1, 2, 16]),
+    cycle_ns=st.sampled_from([None, 1.0]),
 )
-@example(("conv", "residual"), 3, 20, 1, "boardfit")
-@example(("depthwise", "shortcut", "cat"), 1, 20, 8, "boardfit")
-@example(("grouped", "up"), 4, 40, 1, "davies2018")
+@example(("conv", "residual"), 3, 20, 1, "boardfit", 1, None)
+@example(("depthwise", "shortcut", "cat"), 1, 20, 8, "boardfit", 2, 1.0)
+@example(("grouped", "up"), 4, 40, 1, "davies2018", 1, 1.0)
 def test_every_tick_equals_plain_loops_and_simpy(
-    blocks: tuple[str, ...], seed: int, compartments: int, tiles: int, calibration: str
+    blocks: tuple[str, ...],
+    seed: int,
+    compartments: int,
+    tiles: int,
+    calibration: str,
+    places: int,
+    cycle_ns: float | None,
 ) -> None:
+    """Both levels: one image's ticks, each with all that its cores do, against SimPy."""
     network = random_network(blocks, seed, (4, 4))
-    mapping = map_on(network, small_loihi({"compartments": compartments}, {"tiles_x": tiles}))
-    call = play(network, 2, seed)
+    chip = small_loihi({"compartments": compartments}, {"tiles_x": tiles})
+    mapping = map_on(network, chip.model_copy(update={"noc": routers_of(places, cycle_ns)}))
+    call = play(network, 1, seed)
     counter, figures = CoreCounter(mapping), LOIHI.calibration(calibration)
-    times = EventTimer(mapping, figures).times(call, counter.count(call))
-    expected = plain_core_ps(mapping, call, figures, counter.ticks)
-    np.testing.assert_array_equal(times.core_ns, expected / 1000)
+    counts, ps, place = counter.count(call), in_ps(figures), mapping.placement
+    width = int(place.mesh_x.max()) + 1
+    mesh = Mesh(width, int(place.tile_y.max()) + 1, ps["hop_x"], ps["hop_y"])
+    tile = np.array([y * width + x for x, y in zip(place.mesh_x, place.tile_y, strict=True)])
+    routers = Routers(mesh, ps["tile_local"], places, round(1000 * (cycle_ns or 0.001)))
+    event, cycle, stalled = np.zeros((3, 1, counter.ticks))
+    for at, steps in plain_ticks(mapping, call, ps, counter.ticks):
+        event[at] = np.maximum(*tick_one_by_one(mesh, tile, ps["tile_local"], steps)).max()
+        delivery, done = deliver_one_by_one(routers, tile, steps)
+        cycle[at] = np.maximum(done, delivery.served_ps).max()
+        stalled[at] = delivery.stalled_ps.sum()
+    by_event = EventTimer(mapping, figures).times(call, counts)
+    by_cycle = CycleTimer(mapping, figures).times(call, counts)
+    np.testing.assert_array_equal(by_event.core_ns, event / 1000)
+    np.testing.assert_array_equal(by_cycle.core_ns, cycle / 1000)
+    assert by_event.buffers is None and by_cycle.buffers is not None
+    np.testing.assert_array_equal(by_cycle.buffers.stalled_ns, stalled / 1000)
+
+
+@settings(max_examples=400)
+@given(
+    width=st.integers(1, 4),
+    height=st.integers(1, 4),
+    cores=st.integers(1, 20),
+    service=st.tuples(st.integers(0, 6), st.integers(0, 6), st.integers(0, 4)),
+    steps=st.integers(1, 60),
+    longest=st.sampled_from([0, 2, 12]),
+    places=st.integers(1, 4),
+    cycle=st.sampled_from([1, 3]),
+    seed=st.integers(0, 2**32),
+)
+@example(9, 1, 12, (3, 2, 1), 80, 2, 1, 1, 1)
+@example(1, 9, 12, (0, 2, 0), 80, 0, 2, 3, 2)
+def test_any_tick_equals_simpy(
+    width: int,
+    height: int,
+    cores: int,
+    service: tuple[int, int, int],
+    steps: int,
+    longest: int,
+    places: int,
+    cycle: int,
+    seed: int,
+) -> None:
+    """Both levels: cores with steps of random length, of which half end with a packet."""
+    rng, (x, y, local) = np.random.default_rng(seed), service
+    mesh, tile = Mesh(width, height, x, y), rng.integers(0, width * height, cores)
+    work: list[list[Step]] = [[] for _ in range(cores)]
+    leaving: list[tuple[int, int, int, int]] = []
+    worked = np.zeros(cores, np.int64)
+    for core in np.sort(rng.integers(0, cores, steps)).tolist():
+        takes, target, served = (
+            int(n) for n in rng.integers(0, [longest + 1, cores, 4 * longest + 1], endpoint=False)
+        )
+        worked[core] += takes
+        if rng.random() < 0.5:
+            work[core].append(Step(takes))
+            continue
+        work[core].append(Step(takes, len(leaving), target, served))
+        leaving.append((int(worked[core]), core, target, served))
+    departs, source, target, served = np.array(leaving, np.int64).reshape(-1, 4).T
+
+    arrives = route_packets(mesh, departs, tile[source], tile[target]).time_ps
+    arrives[tile[source] == tile[target]] += local
+    expected = tick_one_by_one(mesh, tile, local, work)
+    np.testing.assert_array_equal(expected, [worked, serve_in_order(arrives, target, served, cores)])
+
+    routers = Routers(mesh, local, places, cycle)
+    delivery = deliver(routers, tile, Load(departs, source, target, served))
+    found, done = deliver_one_by_one(routers, tile, work)
+    np.testing.assert_array_equal(done, delivery.neurons_done(worked))
+    np.testing.assert_array_equal(found.served_ps, delivery.served_ps)
 
 
 def test_one_spike_worked_out_by_hand() -> None:
