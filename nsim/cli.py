@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from nsim.errors import NsimError
+from nsim.errors import NsimError, RunError
 
 if TYPE_CHECKING:
     from nsim.frontends.model import Model
@@ -70,8 +70,13 @@ def map_command(
 
 @app.command()
 def run(
-    model: ModelArgument,
-    out: Annotated[Path, typer.Option(help="New folder for tables, images and plots.")],
+    model: Annotated[
+        str | None, typer.Argument(help="Model file, or a bundled model's name (sddpm-digits).")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="New folder for tables, images and plots.")] = None,
+    resume: Annotated[
+        Path | None, typer.Option(help="Go on with the run that was stopped in this folder.")
+    ] = None,
     chip: ChipOption = "loihi",
     calibration: CalibrationOption = None,
     sampler: Annotated[str | None, typer.Option(help="ddim:N, ddpm:1000 or ddpm-small:1000.")] = None,
@@ -89,11 +94,18 @@ def run(
     """Generate images on the chip, event by event, and account for every sampler step.
 
     Example: nsim run sddpm-digits --chip loihi --sampler ddim:50 --seed 0 --out runs/a
+    Stopped? nsim run --resume runs/a
     """
     import nsim
     from nsim.reports.run import run_sampler
     from nsim.reports.tables import run_facts, run_tables
 
+    if resume is not None and model is None:
+        _begun_command(resume)
+        return
+    folder = out if resume is None else resume
+    if model is None or folder is None or (out is not None and resume is not None):
+        raise RunError("a run needs a MODEL and one folder: --out NEW_FOLDER, or --resume FOLDER to go on")
     mapping = nsim.map(_load(model, time_steps, v_threshold), chip)
     with _progress("sampler steps") as progress:
         done = run_sampler(
@@ -102,13 +114,27 @@ def run(
             seed=seed,
             images=images,
             calibration=calibration,
-            out=out,
+            out=folder,
             timing=timing,
             threads=threads,
             progress=progress,
+            resume=resume is not None,
         )
-    done.plot.save_all(out)
-    _show(run_facts(done) if as_json else [*run_tables(done), f"written to {out}"])
+    done.plot.save_all(folder)
+    _show(run_facts(done) if as_json else [*run_tables(done), f"written to {folder}"])
+
+
+def _begun_command(folder: Path) -> None:
+    """Give the command that a run was begun with again, to go on in its folder."""
+    from nsim.reports.run_folder import RunFolder
+
+    command = RunFolder(folder).manifest["made_with"]["command"]
+    if command[:1] != ["run"]:
+        raise RunError(
+            f"{folder}: not begun by `nsim run`; go on with it in Python: "
+            f"nsim.run(mapping, ..., out={str(folder)!r}, resume=True)"
+        )
+    app([*command, "--resume", str(folder)])
 
 
 @app.command()

@@ -128,7 +128,7 @@ def run_facts(run: Run) -> dict[str, Any]:
         "uncosted": list(run.report.uncosted),
         "time_ns": float(latency["time_ns"].sum()),
         "barrier_ns": float(latency["barrier_ns"].sum()),
-        "time_left_out": run.manifest["times_left_out"],
+        "time_left_out": list(run.times_left_out),
         "per_call": {
             "as_traced": {"ac": rule.ac, "graded_ac": rule.graded_ac, "mac": rule.mac},
             "as_laid_out": {
