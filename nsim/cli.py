@@ -33,6 +33,7 @@ TimeStepsOption = Annotated[
 ThresholdOption = Annotated[
     float | None, typer.Option(help="Firing threshold of every neuron (threshold guidance), e.g. 0.997.")
 ]
+RunArgument = Annotated[Path, typer.Argument(help="Folder of a finished run.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print plain JSON instead of tables.")]
 
 
@@ -135,6 +136,26 @@ def _begun_command(folder: Path) -> None:
             f"nsim.run(mapping, ..., out={str(folder)!r}, resume=True)"
         )
     app([*command, "--resume", str(folder)])
+
+
+@app.command("export")
+def export_command(
+    folder: RunArgument,
+    form: Annotated[
+        Literal["csv", "latex"],
+        typer.Option("--format", help="csv: every row; latex: tables added up to fit a page."),
+    ] = "csv",
+    out: Annotated[Path | None, typer.Option(help="Folder to write to; FOLDER/export otherwise.")] = None,
+) -> None:
+    """Write a run's tables (energy, latency, counts, operations, utilization) for other programs.
+
+    Example: nsim export runs/a --format latex
+    """
+    from nsim.reports.export import export
+    from nsim.reports.run import Run
+
+    files = export(Run.open(folder), form, out or folder / "export")
+    _show([f"written to {file}" for file in files])
 
 
 @app.command()

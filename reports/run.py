@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from nsim.errors import RunError
 from nsim.frontends.load import sha256
+from nsim.html_table import html_table
 from nsim.hw_models.catalog import load_chip, load_cost_rule
 from nsim.hw_models.mapping.mapping import Mapping
 from nsim.hw_models.spec import Calibration, ChipSpec
@@ -25,10 +26,12 @@ from nsim.reports.event_totals import event_totals
 from nsim.reports.papers_rule import PapersRule, papers_rule
 from nsim.reports.run_folder import RunFolder
 from nsim.reports.traced_layers import traced_layers
+from nsim.reports.uncertainty import DRAWS, Uncertainty, uncertainty
 from nsim.simulator.core_counts import CORE_EVENTS, CoreCounter, EventCounts
 from nsim.simulator.engine import Call, Engine, Precision
 from nsim.simulator.event_timing import EventTimer
 from nsim.simulator.timing import TickTimes, analytic_times
+from nsim.units import NS_PER_MS
 from nsim.workloads.samplers import initial_noise, parse_sampler, trajectory
 
 if TYPE_CHECKING:
@@ -206,6 +209,24 @@ class Run:
             self._reports[name] = price(Activity(self._counts, latency, int(self.manifest["chips"])), figures)
         return self._reports[name]
 
+    def uncertainty(self, calibration: str | None = None, draws: int = DRAWS, seed: int = 0) -> Uncertainty:
+        """The totals with their intervals, by one of the chip's calibrations, the run's own by default."""
+        name = calibration or self.manifest["calibration"]
+        return uncertainty(self.report_by(name), self.chip.calibration(name), draws, seed)
+
+    def calibrations(self, draws: int = DRAWS, seed: int = 0) -> pd.DataFrame:
+        """One row per calibration: its total with its interval and its time_ns.
+
+        Calibrations are not mixed: each is a whole, whose figures contain different things.
+        """
+        rows = []
+        for name in self.chip.calibrations:
+            total = self.uncertainty(name, draws, seed).total.iloc[0].to_dict()
+            own = name == self.manifest["calibration"]
+            latency = self._latency if own else self._times[self._times["calibration"] == name]
+            rows.append({"calibration": name, **total, "time_ns": float(latency["time_ns"].sum())})
+        return pd.DataFrame(rows)
+
     @property
     def times_left_out(self) -> tuple[str, ...]:
         """Events that happened and whose time no source gives: the latency is a lower bound by that much."""
@@ -220,6 +241,16 @@ class Run:
         return papers_rule(
             self._operations, load_cost_rule("ann45"), calls, self.manifest["model"]["ann_twin_macs"]
         )
+
+    def _repr_html_(self) -> str:
+        m, time_ns = self.manifest, float(self._latency["time_ns"].sum())
+        rows = [
+            ("model", f"{m['model']['name']} (weights: {m['model']['weights']})"),
+            ("chip", f"{m['chip']} ({m['calibration']}), {m['cores']:,} cores on {m['chips']} chip(s)"),
+            ("sampler", f"{m['sampler']}, {self.images} image(s), seed {m['seed']}"),
+            ("time", f"{time_ns / NS_PER_MS:,.3f} ms"),
+        ]
+        return html_table("Run", ("", ""), rows) + self.report._repr_html_()
 
     @property
     def plot(self) -> RunPlots:

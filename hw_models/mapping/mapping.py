@@ -16,6 +16,7 @@ from nsim.hw_models.mapping.expand import expand
 from nsim.hw_models.mapping.partition import RESOURCES, CoreGrid, cores_per_chip, partition
 from nsim.hw_models.mapping.place import Placement, place_row_major
 from nsim.hw_models.spec import ChipSpec
+from nsim.html_table import html_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -94,6 +95,19 @@ class Mapping:
             name: max(RESOURCES, key=lambda r: grid.used[r].max() / grid.limits[r])
             for name, grid in self.grids.items()
         }
+
+    def _repr_html_(self) -> str:
+        use = [(r.replace("_", " "), u, m, f"{u / m:.0%}") for r, (u, m) in self.utilization().items()]
+        binding = self.binding()
+        layers = [
+            (name, int(grid.used["compartments"].sum()), grid.size, "x".join(map(str, grid.block)), binds)
+            for (name, grid), binds in zip(self.grids.items(), binding.values(), strict=True)
+        ]
+        title = f"{self.model.name} on {self.chip.title}: {self.core_count:,} cores on {self.chips} chip(s)"
+        note = f"weights: {self.model.weights}"
+        return html_table(title, ("resource", "used", "available", "share"), use, note) + html_table(
+            "Layers", ("layer", "compartments", "cores", "block (y, x, channels)", "binds"), layers
+        )
 
 
 def map_model(model: Model, chip_name: str) -> Mapping:
