@@ -5,7 +5,6 @@ from __future__ import annotations
 from nsim.frontends.network import HostOp, Network, Population
 from nsim.html_table import html_table
 
-
 COLUMNS = ("name", "what", "shape", "from", "weights", "dense operations / step")
 
 

@@ -90,6 +90,9 @@ def run(
     time_steps: TimeStepsOption = None,
     v_threshold: ThresholdOption = None,
     threads: Annotated[int | None, typer.Option(help="Threads; no effect on results.", min=1)] = None,
+    energy: Annotated[
+        str | None, typer.Option(help="Energy models to show side by side, separated by commas, or all.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Generate images on the chip, event by event, and account for every sampler step.
@@ -98,6 +101,7 @@ def run(
     Stopped? nsim run --resume runs/a
     """
     import nsim
+    from nsim.reports.energy_models import energy_facts, energy_tables, parse_energy
     from nsim.reports.run import run_sampler
     from nsim.reports.tables import run_facts, run_tables
 
@@ -108,6 +112,7 @@ def run(
     if model is None or folder is None or (out is not None and resume is not None):
         raise RunError("a run needs a MODEL and one folder: --out NEW_FOLDER, or --resume FOLDER to go on")
     mapping = nsim.map(_load(model, time_steps, v_threshold), chip)
+    models = [] if energy is None else parse_energy(energy, mapping.chip)
     with _progress("sampler steps") as progress:
         done = run_sampler(
             mapping,
@@ -122,7 +127,11 @@ def run(
             resume=resume is not None,
         )
     done.plot.save_all(folder)
-    _show(run_facts(done) if as_json else [*run_tables(done), f"written to {folder}"])
+    priced = energy_facts(done, models) if models else {}
+    if as_json:
+        _show({**run_facts(done), "energy_models": priced.get("per_call", [])})
+    else:
+        _show([*run_tables(done), *(energy_tables(priced) if models else []), f"written to {folder}"])
 
 
 def _begun_command(folder: Path) -> None:
@@ -136,6 +145,43 @@ def _begun_command(folder: Path) -> None:
             f"nsim.run(mapping, ..., out={str(folder)!r}, resume=True)"
         )
     app([*command, "--resume", str(folder)])
+
+
+@app.command()
+def price(
+    folder: RunArgument,
+    energy: Annotated[str, typer.Option(help="Energy models, separated by commas, or all.")] = "all",
+    as_json: JsonOption = False,
+) -> None:
+    """Price one run's counts with several energy models, side by side.
+
+    Example: nsim price runs/a --energy boardfit,davies2018,horowitz45,lemaire2022
+    """
+    from nsim.reports.energy_models import energy_facts, energy_tables, parse_energy
+    from nsim.reports.run import Run
+
+    run = Run.open(folder)
+    facts = energy_facts(run, parse_energy(energy, run.chip))
+    _show(facts if as_json else energy_tables(facts))
+
+
+@app.command()
+def reproduce(
+    table: Annotated[Literal["sddpm-table3"], typer.Argument(help="Which paper's table.")],
+    chip: ChipOption = "loihi",
+    seed: Annotated[int, typer.Option(help="Seed of the random weights and the noise.", min=0)] = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Print a paper's energy table, ours by every counting convention, and the chip beside it.
+
+    Plays a network of the paper's size (67 million weights, not trained): about a minute and 4 GB.
+    Example: nsim reproduce sddpm-table3
+    """
+    from nsim.reports.reproduce import sddpm_table3, table3_tables
+
+    with _progress("networks") as progress:
+        facts = sddpm_table3(chip, seed, progress)
+    _show(facts if as_json else table3_tables(facts))
 
 
 @app.command("export")

@@ -61,7 +61,9 @@ class EnergyReport:
 
     def by_layer(self) -> pd.DataFrame:
         """layer, energy_pj, share; in the order of the cells, so cores first and in order of execution."""
-        sums = self.cells.groupby("layer", sort=False, as_index=False).agg(energy_pj=("energy_pj", _known_sum))
+        sums = self.cells.groupby("layer", sort=False, as_index=False).agg(
+            energy_pj=("energy_pj", _known_sum)
+        )
         return sums.assign(share=sums["energy_pj"] / self.total_pj)
 
     def _repr_html_(self) -> str:

@@ -128,7 +128,7 @@ def _write_mapping(folder: RunFolder, mapping: Mapping) -> None:
     folder.write_table("cores", mapping.cores)
     capacities = [(name, r, most) for name, grid in mapping.grids.items() for r, most in grid.limits.items()]
     folder.write_table("capacities", pd.DataFrame(capacities, columns=["layer", "resource", "available"]))
-    folder.write_table("projections", traced_layers(mapping.model.network))
+    folder.write_table("traced_layers", traced_layers(mapping.model.network))
 
 
 class Run:
@@ -165,6 +165,11 @@ class Run:
     def cores(self) -> pd.DataFrame:
         """One row per core: place, layer, block, resources in use."""
         return self.folder.table("cores")
+
+    @cached_property
+    def traced_layers(self) -> pd.DataFrame:
+        """The weighted layers of the model as traced; see `traced_layers`."""
+        return self.folder.table("traced_layers")
 
     def counts(self) -> pd.DataFrame:
         """Events: sampler_step, layer, core (missing beside the cores), event, count; ticks added up."""

@@ -33,7 +33,7 @@ import pyarrow.parquet as pq
 
 from nsim.errors import RunError
 
-TABLES = ("cores", "capacities", "projections", "beside_cores")
+TABLES = ("cores", "capacities", "traced_layers", "beside_cores")
 STEP_TABLES = ("events", "operations", "latency", "times")
 
 

@@ -120,6 +120,7 @@ def run_facts(run: Run) -> dict[str, Any]:
         "images": run.images,
         "calls": calls,
         "energy_pj": run.report.total_pj,
+        "energy_pj_interval": _interval_facts(run),
         "energy_pj_by_cause": {c: None if pd.isna(e) else e for c, e in energy["energy_pj"].items()},
         "count_by_cause": {c: int(n) for c, n in energy["count"].items()},
         "energy_pj_by_layer": {c: None if pd.isna(e) else e for c, e in layers.items()},
@@ -236,6 +237,20 @@ def _comparison(facts: dict[str, Any]) -> Table:
     return table
 
 
+def _interval_facts(run: Run) -> dict[str, Any]:
+    """The 90 % interval that the figures' ranges give the total, and every calibration's own."""
+    result = run.uncertainty()
+    low, high = result.interval_pj
+    rows = run.calibrations()[["calibration", "energy_pj", "p05_pj", "p95_pj", "time_ns"]]
+    return {
+        "p05_pj": low,
+        "p95_pj": high,
+        "figures_with_a_range": result.tornado["causes"].to_list(),
+        "figures_without": list(result.without_range),
+        "calibrations": rows.to_dict("records"),
+    }
+
+
 def _footnotes(facts: dict[str, Any]) -> str:
     lines = [f"n/a: {_words(cause)}: {why}" for cause, why in facts["energy_unknown"].items()]
     if facts["time_left_out"]:
@@ -243,6 +258,20 @@ def _footnotes(facts: dict[str, Any]) -> str:
             "latency leaves out (no published time): " + ", ".join(map(_words, facts["time_left_out"]))
         )
     total = facts["energy_pj"] / PJ_PER_UJ
+    interval = facts["energy_pj_interval"]
+    ranged = "; ".join(_words(causes) for causes in interval["figures_with_a_range"])
+    lines.append(
+        f"90 % interval of the total: {interval['p05_pj'] / PJ_PER_UJ:,.0f} to "
+        f"{interval['p95_pj'] / PJ_PER_UJ:,.0f} uJ, from the published ranges of {ranged or 'no figure'}; "
+        "the other figures have none and are taken as they are"
+    )
+    lines.extend(
+        f"by {other['calibration']}: {other['energy_pj'] / PJ_PER_UJ:,.0f} uJ "
+        f"({other['p05_pj'] / PJ_PER_UJ:,.0f} to {other['p95_pj'] / PJ_PER_UJ:,.0f}), "
+        f"{other['time_ns'] / NS_PER_MS:,.3f} ms"
+        for other in interval["calibrations"]
+        if other["calibration"] != facts["manifest"]["calibration"]
+    )
     lines.append(
         f"whole run: {total:,.1f} uJ, {facts['time_ns'] / NS_PER_MS:,.3f} ms for {facts['calls']} calls"
     )

@@ -11,12 +11,12 @@ import numpy as np
 
 from nsim.frontends.model import Model
 from nsim.frontends.network import Network
+from nsim.html_table import html_table
 from nsim.hw_models.catalog import find_chip_file, load_chip
 from nsim.hw_models.mapping.expand import expand
 from nsim.hw_models.mapping.partition import RESOURCES, CoreGrid, cores_per_chip, partition
 from nsim.hw_models.mapping.place import Placement, place_row_major
 from nsim.hw_models.spec import ChipSpec
-from nsim.html_table import html_table
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -50,8 +50,8 @@ def test_files(run: Run) -> None:
             "images/0000.png",
             "images/0001.png",
             "manifest.json",
-            "projections.parquet",
             "references.bib",
+            "traced_layers.parquet",
         ]
     )
     for path in folder.rglob("*.parquet"):
