@@ -30,6 +30,7 @@ from nsim.reports.uncertainty import DRAWS, Uncertainty, uncertainty
 from nsim.simulator.core_counts import CORE_EVENTS, CoreCounter, EventCounts
 from nsim.simulator.engine import Call, Engine, Precision
 from nsim.simulator.event_timing import EventTimer
+from nsim.simulator.link_loads import LinkCounter
 from nsim.simulator.timing import TickTimes, analytic_times
 from nsim.units import NS_PER_MS
 from nsim.workloads.samplers import initial_noise, parse_sampler, trajectory
@@ -81,6 +82,7 @@ def run_sampler(
     _write_mapping(folder, mapping)
 
     engine, counter = Engine(model.network, precision, threads), CoreCounter(mapping)
+    links = LinkCounter(mapping)
     tick_times = _tick_timer(timing, mapping, figures)
     folder.write_table("beside_cores", _beside_cores(counter.per_call))
     walk = spec.build(seed)
@@ -100,6 +102,7 @@ def run_sampler(
         folder.write_step("events", step.index, _events_table(counts))
         folder.write_step("operations", step.index, call.counts)
         folder.write_step("latency", step.index, _latency_table(times, mapping))
+        folder.write_step("links", step.index, _links_table(links.count(call)))
         folder.write_step("times", step.index, _other_times(counts, mapping.chip, name))
         folder.write_state(step.index, step.x)
         x = step.x
@@ -186,6 +189,13 @@ class Run:
     def energy(self, calibration: str | None = None) -> pd.DataFrame:
         """sampler_step, layer, core, cause, count, energy_pj (NaN where no figure is published)."""
         return self._attributed(self.report_by(calibration).cells)
+
+    def links(self) -> pd.DataFrame:
+        """sampler_step, direction (east, ...), mesh_x, tile_y of the tile it leaves, packets; no rows of 0.
+
+        ``mesh_x`` counts tile columns over all chips.
+        """
+        return self._attributed(self.folder.all_steps("links"))
 
     def utilization(self) -> pd.DataFrame:
         """Layer, core, resource, used, available, share: what every core uses of what it has."""
@@ -352,6 +362,15 @@ def _events_table(counts: EventCounts) -> pa.Table:
     }
     columns.update({e: counts.per_core[e].sum(axis=0).ravel() for e in CORE_EVENTS})
     return pa.table(columns)
+
+
+def _links_table(loads: dict[str, np.ndarray]) -> pd.DataFrame:
+    """One row per link of the mesh that a packet used."""
+    frames = []
+    for direction, packets in loads.items():
+        y, x = np.nonzero(packets)
+        frames.append(pd.DataFrame({"direction": direction, "mesh_x": x, "tile_y": y, "packets": packets[y, x]}))
+    return pd.concat(frames, ignore_index=True)
 
 
 def _other_times(counts: EventCounts, chip: ChipSpec, own: str) -> pd.DataFrame:

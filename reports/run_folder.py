@@ -10,6 +10,7 @@
     operations/0007.parquet   the model as traced: operations by layer and time step
     latency/0007.parquet      time of every tick, by image
     times/0007.parquet        the same ticks timed with the chip's other calibrations
+    links/0007.parquet        packets over every link of the mesh
     states/0007.npy           the images as sampler step 7 left them: where a stopped run goes on
     images.npy, images/       the generated images
 
@@ -34,7 +35,7 @@ import pyarrow.parquet as pq
 from nsim.errors import RunError
 
 TABLES = ("cores", "capacities", "traced_layers", "beside_cores")
-STEP_TABLES = ("events", "operations", "latency", "times")
+STEP_TABLES = ("events", "operations", "latency", "times", "links")
 
 
 class RunFolder:

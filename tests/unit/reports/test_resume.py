@@ -222,7 +222,7 @@ def test_every_table_says_where_it_comes_from(finished: Path) -> None:
     manifest = json.loads((finished / "manifest.json").read_text())
     del manifest["complete"]
     files = list(finished.rglob("*.parquet"))
-    assert len(files) == 4 + 4 * 3
+    assert len(files) == 4 + 5 * 3
     for path in files:
         assert json.loads(pq.read_schema(path).metadata[b"nsim"]) == manifest
     run = Run.open(finished)
