@@ -166,6 +166,22 @@ def price(
 
 
 @app.command()
+def report(
+    folder: RunArgument,
+    out: Annotated[Path | None, typer.Option(help="File to write; FOLDER/report.html otherwise.")] = None,
+) -> None:
+    """Write a run as one HTML page: figures, tables, what dominates and why, what is fact and what is not.
+
+    Example: nsim report runs/a
+    """
+    from nsim.reports.html_report import write_report
+    from nsim.reports.run import Run
+
+    file = write_report(Run.open(folder), out or folder / "report.html")
+    _show([f"written to {file}"])
+
+
+@app.command()
 def reproduce(
     table: Annotated[Literal["sddpm-table3"], typer.Argument(help="Which paper's table.")],
     chip: ChipOption = "loihi",

@@ -60,11 +60,12 @@ class EnergyReport:
         return sums.sort_values(["energy_pj", "cause"], ascending=[False, True], ignore_index=True)
 
     def by_layer(self) -> pd.DataFrame:
-        """layer, energy_pj, share; in the order of the cells, so cores first and in order of execution."""
+        """layer, energy_pj, share; in order of their cores, what is beside the cores last."""
         sums = self.cells.groupby("layer", sort=False, as_index=False).agg(
-            energy_pj=("energy_pj", _known_sum)
+            energy_pj=("energy_pj", _known_sum), first_core=("core", "min")
         )
-        return sums.assign(share=sums["energy_pj"] / self.total_pj)
+        in_order = sums.sort_values("first_core", kind="stable", ignore_index=True, na_position="last")
+        return in_order.drop(columns="first_core").assign(share=in_order["energy_pj"] / self.total_pj)
 
     def _repr_html_(self) -> str:
         rows = [

@@ -369,7 +369,9 @@ def _links_table(loads: dict[str, np.ndarray]) -> pd.DataFrame:
     frames = []
     for direction, packets in loads.items():
         y, x = np.nonzero(packets)
-        frames.append(pd.DataFrame({"direction": direction, "mesh_x": x, "tile_y": y, "packets": packets[y, x]}))
+        frames.append(
+            pd.DataFrame({"direction": direction, "mesh_x": x, "tile_y": y, "packets": packets[y, x]})
+        )
     return pd.concat(frames, ignore_index=True)
 
 

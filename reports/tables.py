@@ -109,11 +109,9 @@ def mapping_tables(mapping: Mapping, estimate: StaticEstimate) -> list[Table | s
 
 def run_facts(run: Run) -> dict[str, Any]:
     """Everything `nsim run` says at the end, as plain values; energies and times for all images."""
-    cells, latency, rule = run.report.cells, run.latency(), run.papers_rule
+    cells, latency = run.report.cells, run.latency()
     calls = run.images * run.manifest["sampler_steps"]
     energy = cells.groupby("cause").agg(count=("count", "sum"), energy_pj=("energy_pj", _sum))
-    counts = run.counts().groupby("event")["count"].sum()
-    laid_out_ac = counts.get("synaptic_event_conv", 0) + counts.get("synaptic_event_dense", 0)
     layers = cells.groupby("layer", sort=False)["energy_pj"].agg(_sum)
     return {
         "manifest": run.manifest,
@@ -130,19 +128,29 @@ def run_facts(run: Run) -> dict[str, Any]:
         "time_ns": float(latency["time_ns"].sum()),
         "barrier_ns": float(latency["barrier_ns"].sum()),
         "time_left_out": list(run.times_left_out),
-        "per_call": {
-            "as_traced": {"ac": rule.ac, "graded_ac": rule.graded_ac, "mac": rule.mac},
-            "as_laid_out": {
-                "ac": laid_out_ac / calls,
-                "graded_ac": 0.0,
-                "mac": counts.get("host_mac", 0) / calls,
-            },
-            "energy_pj": run.report.total_pj / calls,
-            "time_ns": float(latency["time_ns"].sum()) / calls,
-            "papers_rule_energy_pj": rule.energy_pj,
-            "ann_twin_macs": rule.twin_macs,
-            "ann_twin_papers_rule_energy_pj": rule.twin_energy_pj,
+        "per_call": per_call_facts(run),
+    }
+
+
+def per_call_facts(run: Run) -> dict[str, Any]:
+    """Operations, energy and time of one denoiser call of one image, by the chip and by the papers' rule."""
+    calls = run.images * int(run.manifest["sampler_steps"])
+    counts, rule = run.counts().groupby("event")["count"].sum(), run.papers_rule
+    laid_out_ac = counts[counts.index.str.startswith("synaptic_event")].sum()
+    return {
+        "as_traced": {"ac": rule.ac, "graded_ac": rule.graded_ac, "mac": rule.mac},
+        "as_laid_out": {
+            "ac": float(laid_out_ac) / calls,
+            "graded_ac": 0.0,
+            "mac": float(counts.get("host_mac", 0)) / calls,
         },
+        "energy_pj": run.report.total_pj / calls,
+        "time_ns": float(run.latency()["time_ns"].sum()) / calls,
+        "papers_rule_energy_pj": rule.energy_pj,
+        "papers_rule_pj_per_ac": rule.ac_pj,
+        "papers_rule_pj_per_mac": rule.mac_pj,
+        "ann_twin_macs": rule.twin_macs,
+        "ann_twin_papers_rule_energy_pj": rule.twin_energy_pj,
     }
 
 
