@@ -166,6 +166,28 @@ def price(
 
 
 @app.command()
+def compare(
+    runs: Annotated[list[str], typer.Argument(help="Run folders, or FOLDER@CALIBRATION.")],
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for a waterfall from the first to each other, and a CSV file.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Compare runs, calibrations and the ANN twin: costs of a call, ratios, where the difference comes from.
+
+    Example: nsim compare runs/a runs/b runs/a@davies2018 --out compared
+    """
+    from nsim.reports.compare import compare_facts, compare_tables, open_comparands, write_comparison
+
+    comparands = open_comparands(runs)
+    files = [] if out is None else write_comparison(comparands, out)
+    if as_json:
+        _show(compare_facts(comparands))
+    else:
+        _show([*compare_tables(comparands), *(f"written to {file}" for file in files)])
+
+
+@app.command()
 def report(
     folder: RunArgument,
     out: Annotated[Path | None, typer.Option(help="File to write; FOLDER/report.html otherwise.")] = None,

@@ -125,7 +125,9 @@ def waterfall(parts: pd.DataFrame, names: tuple[str, str], title: str) -> Figure
         axes.barh(0, at, 0.7, color=WHOLE)
         _at_end(axes, at, 0, f"{at:.3g}", "left")
         for i, (group, step) in enumerate(change.items(), start=1):
-            axes.barh(i, step, 0.7, at, color=GROUP_COLOURS[str(group)], edgecolor="black", linewidth=0.3)
+            axes.barh(
+                i, step, 0.7, at, color=GROUP_COLOURS.get(str(group), MAC), edgecolor="black", linewidth=0.3
+            )
             _at_end(axes, max(at, at + step), i, f"{step:+.3g}", "left")
             axes.plot([at, at], [i - 1, i], color="black", linewidth=0.4)
             at += step

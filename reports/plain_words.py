@@ -118,6 +118,7 @@ def trust(run: Run) -> list[str]:
     result, m = run.uncertainty(), run.manifest
     confidence = confidence_shares(run)
     shares = ", ".join(f"{share:.0%} {level}" for level, share in confidence.items())
+    unknown = "; ".join(f"{c.replace('_', ' ')}: {why.rstrip('.')}" for c, why in result.unknown.items())
     timed = {
         "analytic": "by closed formulas, as if no packet ever waited: a lower bound",
         "event": "packet by packet through the mesh",
@@ -132,11 +133,7 @@ def trust(run: Run) -> list[str]:
         f"With a published range: {', '.join(result.tornado['causes']).replace('_', ' ') or 'no figure'}. "
         f"Without one, taken as they are: {', '.join(result.without_range).replace('_', ' ')}. The interval "
         "is therefore at least as wide as shown.",
-        "Unknown, in no total: "
-        + (
-            "; ".join(f"{c.replace('_', ' ')}: {why.rstrip('.')}" for c, why in result.unknown.items())
-            or "nothing."
-        ),
+        f"Unknown, in no total: {unknown or 'nothing'}.",
         f"Without any line in the chip file: {', '.join(run.report.uncosted) or 'nothing'}.",
     ]
 

@@ -215,13 +215,10 @@ class Run:
 
         Another one's ticks are timed with that one's figures too, by the closed formulas.
         """
-        own = self.manifest["calibration"]
-        name = calibration or own
+        name = calibration or self.manifest["calibration"]
         if name not in self._reports:
-            figures = self.chip.calibration(name)
-            other = self._times[self._times["calibration"] == name]
-            latency = self._latency if name == own else other
-            self._reports[name] = price(Activity(self._counts, latency, int(self.manifest["chips"])), figures)
+            activity = Activity(self._counts, self._latency_by(name), int(self.manifest["chips"]))
+            self._reports[name] = price(activity, self.chip.calibration(name))
         return self._reports[name]
 
     def uncertainty(self, calibration: str | None = None, draws: int = DRAWS, seed: int = 0) -> Uncertainty:
@@ -237,10 +234,12 @@ class Run:
         rows = []
         for name in self.chip.calibrations:
             total = self.uncertainty(name, draws, seed).total.iloc[0].to_dict()
-            own = name == self.manifest["calibration"]
-            latency = self._latency if own else self._times[self._times["calibration"] == name]
-            rows.append({"calibration": name, **total, "time_ns": float(latency["time_ns"].sum())})
+            rows.append({"calibration": name, **total, "time_ns": self.time_ns_by(name)})
         return pd.DataFrame(rows)
+
+    def time_ns_by(self, calibration: str) -> float:
+        """Time of the whole run by one of the chip's calibrations."""
+        return float(self._latency_by(calibration)["time_ns"].sum())
 
     @property
     def times_left_out(self) -> tuple[str, ...]:
@@ -279,6 +278,12 @@ class Run:
         copy = frame.copy()
         copy.attrs["nsim"] = self.folder.provenance
         return copy
+
+    def _latency_by(self, calibration: str) -> pd.DataFrame:
+        if calibration == self.manifest["calibration"]:
+            return self._latency
+        self.chip.calibration(calibration)
+        return self._times[self._times["calibration"] == calibration]
 
     @cached_property
     def _reports(self) -> dict[str, EnergyReport]:
