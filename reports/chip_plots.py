@@ -13,6 +13,8 @@ from nsim.reports.plots import PJ_PER_UNIT, WIDTH_IN, new_figure, pick_unit, sty
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import Normalize
     from matplotlib.figure import Figure
 
 CHIPS_IN_A_ROW = 5
@@ -135,7 +137,7 @@ def _core_map(
     return figure
 
 
-def _norm(values: pd.Series, top: float | None) -> object:
+def _norm(values: pd.Series, top: float | None) -> Normalize:
     from matplotlib.colors import LogNorm, Normalize
 
     positive = values[values > 0]
@@ -165,9 +167,9 @@ def _paper(floor: Floor, head: str, title: str) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def _bar(figure: Figure, axes: Axes, picture: object, label: str) -> None:
+def _bar(figure: Figure, axes: Axes, picture: ScalarMappable, label: str) -> None:
     from matplotlib.ticker import EngFormatter
 
-    bar = figure.colorbar(picture, ax=axes, label=label, aspect=30, shrink=0.8)  # type: ignore[arg-type]
+    bar = figure.colorbar(picture, ax=axes, label=label, aspect=30, shrink=0.8)
     bar.formatter = EngFormatter(sep="")
-    bar.outline.set_visible(False)  # type: ignore[operator]
+    bar.outline.set_visible(False)

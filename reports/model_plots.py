@@ -125,16 +125,14 @@ def waterfall(parts: pd.DataFrame, names: tuple[str, str], title: str) -> Figure
         axes.barh(0, at, 0.7, color=WHOLE)
         _at_end(axes, at, 0, f"{at:.3g}", "left")
         for i, (group, step) in enumerate(change.items(), start=1):
-            axes.barh(
-                i, step, 0.7, at, color=GROUP_COLOURS.get(str(group), MAC), edgecolor="black", linewidth=0.3
-            )
+            colour = GROUP_COLOURS.get(str(group), MAC)
+            axes.barh(i, step, 0.7, at, color=colour, edgecolor="black", linewidth=0.3)
             _at_end(axes, max(at, at + step), i, f"{step:+.3g}", "left")
             axes.plot([at, at], [i - 1, i], color="black", linewidth=0.4)
             at += step
         axes.barh(len(labels) - 1, second.sum() / size, 0.7, color=WHOLE)
         _at_end(axes, second.sum() / size, len(labels) - 1, f"{second.sum() / size:.3g}", "left")
-        axes.margins(x=0.12)
-        axes.set_xlim(left=0)
+        axes.set_xlim(0, 1.12 * axes.dataLim.x1)
         axes.set_xlabel(f"energy of one denoiser call and image ({unit})")
         name_rows(axes, [_wrapped(label) for label in labels])
     return figure

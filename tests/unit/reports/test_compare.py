@@ -50,7 +50,7 @@ def test_each_is_what_it_is_alone(folders: list[str]) -> None:
 def test_differences_add_up(folders: list[str]) -> None:
     comparands = open_comparands([folders[0], f"{folders[0]}@davies2018"])
     facts = compare_facts(comparands)["per_call"]
-    assert [fact["energy_ratio"] for fact in facts][0] == 1.0
+    assert facts[0]["energy_ratio"] == 1.0
     for fact in facts:
         difference = sum(fact["difference_pj_by_group"].values())
         assert difference == pytest.approx(fact["energy_pj"] - facts[0]["energy_pj"], rel=1e-9, abs=1e-3)
