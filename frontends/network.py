@@ -252,3 +252,8 @@ class Network:
         from nsim.frontends.network_text import network_table
 
         return network_table(self)
+
+    def _repr_html_(self) -> str:
+        from nsim.frontends.network_text import network_html
+
+        return network_html(self)

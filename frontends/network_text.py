@@ -3,23 +3,39 @@
 from __future__ import annotations
 
 from nsim.frontends.network import HostOp, Network, Population
+from nsim.html_table import html_table
+
+COLUMNS = ("name", "what", "shape", "from", "weights", "dense operations / step")
 
 
 def network_table(network: Network) -> str:
     """Every population, projection, bias and host op, one line each, in order of execution."""
-    rows: list[tuple[str, ...]] = [("name", "what", "shape", "from", "weights", "dense operations / step")]
-    for item in network.execution_order:
-        rows.extend(_host_row(item) if isinstance(item, HostOp) else _population_rows(network, item))
+    rows = [COLUMNS, *_rows(network)]
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows]
     lines.insert(1, "-" * max(len(line) for line in lines))
+    return "\n".join([_title(network), "", *lines])
+
+
+def network_html(network: Network) -> str:
+    """The same table for a notebook."""
+    return html_table(_title(network), COLUMNS, _rows(network))
+
+
+def _title(network: Network) -> str:
     neurons = network.neurons
-    title = (
+    return (
         f"{network.name}: T = {network.time_steps}, {len(neurons)} spiking layers, "
         f"{sum(p.size for p in neurons):,} neurons, {len(network.projections)} projections, "
         f"{len(network.host_ops)} host ops"
     )
-    return "\n".join([title, "", *lines])
+
+
+def _rows(network: Network) -> list[tuple[str, ...]]:
+    rows: list[tuple[str, ...]] = []
+    for item in network.execution_order:
+        rows.extend(_host_row(item) if isinstance(item, HostOp) else _population_rows(network, item))
+    return rows
 
 
 def _population_rows(network: Network, population: Population) -> list[tuple[str, ...]]:

@@ -15,10 +15,11 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, SequenceNode
 
 from nsim.errors import ChipFileError
-from nsim.hw_models.spec import ChipSpec, CostRule
+from nsim.hw_models.spec import ChipSpec, CostRule, MemoryRule
 
 _FOLDER = Path(__file__).parent / "chips"
 _COST_RULES = ("ann45",)
+_MEMORY_RULES = ("lemaire2022",)
 _EXPECTED = {
     "string_type": "text",
     "int_type": "a whole number",
@@ -39,7 +40,8 @@ _M = TypeVar("_M", bound=BaseModel)
 
 def chip_names() -> list[str]:
     """Return the names of the bundled chips."""
-    return sorted(path.stem for path in _FOLDER.glob("*.yaml") if path.stem not in _COST_RULES)
+    rules = {*_COST_RULES, *_MEMORY_RULES}
+    return sorted(path.stem for path in _FOLDER.glob("*.yaml") if path.stem not in rules)
 
 
 def load_chip(name_or_path: str) -> ChipSpec:
@@ -63,6 +65,11 @@ def find_chip_file(name_or_path: str) -> Path:
 def load_cost_rule(name_or_path: str) -> CostRule:
     """Load a cost rule: pJ per MAC and per accumulate, no chip. Errors as for ``load_chip``."""
     return _load(CostRule, _find("cost rule", name_or_path, _COST_RULES))
+
+
+def load_memory_rule(name_or_path: str) -> MemoryRule:
+    """Load a rule that prices operations and memory accesses. Errors as for ``load_chip``."""
+    return _load(MemoryRule, _find("memory rule", name_or_path, _MEMORY_RULES))
 
 
 def _find(kind: str, name_or_path: str, names: Sequence[str]) -> Path:

@@ -401,6 +401,22 @@ class CostRule(Model):
     ac_pj: Figure
 
 
+class MemoryRule(Model):
+    """What a paper charges for operations and for memory accesses, with no chip behind it.
+
+    One access to a memory of n bits costs ``access_pj`` + n * ``access_pj_per_bit``.
+    """
+
+    name: str
+    title: str
+    description: str
+    word_bits: Count
+    add_pj: KnownFigure
+    multiply_pj: KnownFigure
+    access_pj: KnownFigure
+    access_pj_per_bit: KnownFigure
+
+
 def _check_inclusion(figure: Figure, holders: dict[str, Figure], *at: str) -> None:
     """Refuse an ``included_in`` that names no figure, or one that is itself contained in another."""
     names = [name for name, holder in holders.items() if holder.included_in is None]

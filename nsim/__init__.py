@@ -70,18 +70,27 @@ def run(
     calibration: str | None = None,
     timing: Timing = "analytic",
     out: str | Path | None = None,
+    resume: bool = False,
 ) -> Run:
     """Generate ``images`` images and count, time and price every sampler step on the chip.
 
     ``sampler`` like "ddim:50" (default: the model's own); ``calibration``: one of the chip's sets of
     figures (default: the chip's); ``timing``: closed formulas ("analytic") or every packet through the
-    mesh ("event"). With ``out``, everything is written to that new folder step by step.
+    mesh ("event"). With ``out``, everything is written to that new folder step by step;
+    ``resume`` goes on with a run that was stopped in it.
     """
     from nsim.reports.run import run_sampler
 
     folder = None if out is None else Path(out)
     return run_sampler(
-        mapping, sampler, seed=seed, images=images, calibration=calibration, timing=timing, out=folder
+        mapping,
+        sampler,
+        seed=seed,
+        images=images,
+        calibration=calibration,
+        timing=timing,
+        out=folder,
+        resume=resume,
     )
 
 

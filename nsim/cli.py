@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from nsim.errors import NsimError
+from nsim.errors import NsimError, RunError
 
 if TYPE_CHECKING:
     from nsim.frontends.model import Model
@@ -33,6 +33,7 @@ TimeStepsOption = Annotated[
 ThresholdOption = Annotated[
     float | None, typer.Option(help="Firing threshold of every neuron (threshold guidance), e.g. 0.997.")
 ]
+RunArgument = Annotated[Path, typer.Argument(help="Folder of a finished run.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print plain JSON instead of tables.")]
 
 
@@ -70,8 +71,13 @@ def map_command(
 
 @app.command()
 def run(
-    model: ModelArgument,
-    out: Annotated[Path, typer.Option(help="New folder for tables, images and plots.")],
+    model: Annotated[
+        str | None, typer.Argument(help="Model file, or a bundled model's name (sddpm-digits).")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="New folder for tables, images and plots.")] = None,
+    resume: Annotated[
+        Path | None, typer.Option(help="Go on with the run that was stopped in this folder.")
+    ] = None,
     chip: ChipOption = "loihi",
     calibration: CalibrationOption = None,
     sampler: Annotated[str | None, typer.Option(help="ddim:N, ddpm:1000 or ddpm-small:1000.")] = None,
@@ -84,17 +90,29 @@ def run(
     time_steps: TimeStepsOption = None,
     v_threshold: ThresholdOption = None,
     threads: Annotated[int | None, typer.Option(help="Threads; no effect on results.", min=1)] = None,
+    energy: Annotated[
+        str | None, typer.Option(help="Energy models to show side by side, separated by commas, or all.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Generate images on the chip, event by event, and account for every sampler step.
 
     Example: nsim run sddpm-digits --chip loihi --sampler ddim:50 --seed 0 --out runs/a
+    Stopped? nsim run --resume runs/a
     """
     import nsim
+    from nsim.reports.energy_models import energy_facts, energy_tables, parse_energy
     from nsim.reports.run import run_sampler
     from nsim.reports.tables import run_facts, run_tables
 
+    if resume is not None and model is None:
+        _begun_command(resume)
+        return
+    folder = out if resume is None else resume
+    if model is None or folder is None or (out is not None and resume is not None):
+        raise RunError("a run needs a MODEL and one folder: --out NEW_FOLDER, or --resume FOLDER to go on")
     mapping = nsim.map(_load(model, time_steps, v_threshold), chip)
+    models = [] if energy is None else parse_energy(energy, mapping.chip)
     with _progress("sampler steps") as progress:
         done = run_sampler(
             mapping,
@@ -102,13 +120,126 @@ def run(
             seed=seed,
             images=images,
             calibration=calibration,
-            out=out,
+            out=folder,
             timing=timing,
             threads=threads,
             progress=progress,
+            resume=resume is not None,
         )
-    done.plot.save_all(out)
-    _show(run_facts(done) if as_json else [*run_tables(done), f"written to {out}"])
+    done.plot.save_all(folder)
+    priced = energy_facts(done, models) if models else {}
+    if as_json:
+        _show({**run_facts(done), "energy_models": priced.get("per_call", [])})
+    else:
+        _show([*run_tables(done), *(energy_tables(priced) if models else []), f"written to {folder}"])
+
+
+def _begun_command(folder: Path) -> None:
+    """Give the command that a run was begun with again, to go on in its folder."""
+    from nsim.reports.run_folder import RunFolder
+
+    command = RunFolder(folder).manifest["made_with"]["command"]
+    if command[:1] != ["run"]:
+        raise RunError(
+            f"{folder}: not begun by `nsim run`; go on with it in Python: "
+            f"nsim.run(mapping, ..., out={str(folder)!r}, resume=True)"
+        )
+    app([*command, "--resume", str(folder)])
+
+
+@app.command()
+def price(
+    folder: RunArgument,
+    energy: Annotated[str, typer.Option(help="Energy models, separated by commas, or all.")] = "all",
+    as_json: JsonOption = False,
+) -> None:
+    """Price one run's counts with several energy models, side by side.
+
+    Example: nsim price runs/a --energy boardfit,davies2018,horowitz45,lemaire2022
+    """
+    from nsim.reports.energy_models import energy_facts, energy_tables, parse_energy
+    from nsim.reports.run import Run
+
+    run = Run.open(folder)
+    facts = energy_facts(run, parse_energy(energy, run.chip))
+    _show(facts if as_json else energy_tables(facts))
+
+
+@app.command()
+def compare(
+    runs: Annotated[list[str], typer.Argument(help="Run folders, or FOLDER@CALIBRATION.")],
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for a waterfall from the first to each other, and a CSV file.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Compare runs, calibrations and the ANN twin: costs of a call, ratios, where the difference comes from.
+
+    Example: nsim compare runs/a runs/b runs/a@davies2018 --out compared
+    """
+    from nsim.reports.compare import compare_facts, compare_tables, open_comparands, write_comparison
+
+    comparands = open_comparands(runs)
+    files = [] if out is None else write_comparison(comparands, out)
+    if as_json:
+        _show(compare_facts(comparands))
+    else:
+        _show([*compare_tables(comparands), *(f"written to {file}" for file in files)])
+
+
+@app.command()
+def report(
+    folder: RunArgument,
+    out: Annotated[Path | None, typer.Option(help="File to write; FOLDER/report.html otherwise.")] = None,
+) -> None:
+    """Write a run as one HTML page: figures, tables, what dominates and why, what is fact and what is not.
+
+    Example: nsim report runs/a
+    """
+    from nsim.reports.html_report import write_report
+    from nsim.reports.run import Run
+
+    file = write_report(Run.open(folder), out or folder / "report.html")
+    _show([f"written to {file}"])
+
+
+@app.command()
+def reproduce(
+    table: Annotated[Literal["sddpm-table3"], typer.Argument(help="Which paper's table.")],
+    chip: ChipOption = "loihi",
+    seed: Annotated[int, typer.Option(help="Seed of the random weights and the noise.", min=0)] = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Print a paper's energy table, ours by every counting convention, and the chip beside it.
+
+    Plays a network of the paper's size (67 million weights, not trained): about a minute and 4 GB.
+    Example: nsim reproduce sddpm-table3
+    """
+    from nsim.reports.reproduce import sddpm_table3, table3_tables
+
+    with _progress("networks") as progress:
+        facts = sddpm_table3(chip, seed, progress)
+    _show(facts if as_json else table3_tables(facts))
+
+
+@app.command("export")
+def export_command(
+    folder: RunArgument,
+    form: Annotated[
+        Literal["csv", "latex"],
+        typer.Option("--format", help="csv: every row; latex: tables added up to fit a page."),
+    ] = "csv",
+    out: Annotated[Path | None, typer.Option(help="Folder to write to; FOLDER/export otherwise.")] = None,
+) -> None:
+    """Write a run's tables (energy, latency, counts, operations, utilization) for other programs.
+
+    Example: nsim export runs/a --format latex
+    """
+    from nsim.reports.export import export
+    from nsim.reports.run import Run
+
+    files = export(Run.open(folder), form, out or folder / "export")
+    _show([f"written to {file}" for file in files])
 
 
 @app.command()

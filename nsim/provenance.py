@@ -9,6 +9,8 @@ from importlib import metadata
 from pathlib import Path
 
 PACKAGES = ("numpy", "numba", "llvmlite", "torch", "pandas", "pyarrow", "scipy")
+WITHOUT_EFFECT = {"--out": True, "--resume": True, "--threads": True, "--energy": True, "--json": False}
+"""Options that change no number of a run, and whether a value follows them."""
 
 
 def provenance() -> dict[str, object]:
@@ -21,18 +23,34 @@ def provenance() -> dict[str, object]:
         "python": platform.python_version(),
         "packages": {name: metadata.version(name) for name in PACKAGES},
         "machine": f"{platform.system()} {platform.machine()}",
-        "command": sys.argv[1:],
+        "command": _command(sys.argv[1:]),
     }
 
 
+def _command(arguments: list[str]) -> list[str]:
+    """The command line without what cannot change a number, so that equal runs give equal files."""
+    kept, words = [], iter(arguments)
+    for word in words:
+        name = word.partition("=")[0]
+        if name in WITHOUT_EFFECT:
+            if WITHOUT_EFFECT[name] and "=" not in word:
+                next(words, None)
+        else:
+            kept.append(word)
+    return kept
+
+
 def _revision() -> str | None:
-    """Commit of the source tree nsim runs from; None for an installed copy."""
+    """Commit of the source tree nsim runs from, "-dirty" where it was changed; None for an installed copy."""
     root = Path(__file__).resolve().parent.parent
     if not (root / ".git").exists():
         return None
     try:
         asked = subprocess.run(
-            ["git", "-C", str(root), "rev-parse", "HEAD"], capture_output=True, text=True, check=False
+            ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
+            capture_output=True,
+            text=True,
+            check=False,
         )
     except OSError:
         return None

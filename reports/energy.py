@@ -11,8 +11,9 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from nsim.hw_models.spec import Calibration
-from nsim.units import PJ_PER_MW_NS
+from nsim.html_table import html_table
+from nsim.hw_models.spec import EVENTS, Calibration, Figure
+from nsim.units import PJ_PER_MW_NS, PJ_PER_UJ
 
 COLUMNS = ["sampler_step", "layer", "core", "cause", "count", "energy_pj"]
 CHIP = "chip"
@@ -50,6 +51,32 @@ class EnergyReport:
         """Sum of all cells with a known price."""
         return float(self.cells["energy_pj"].sum())
 
+    def by_cause(self) -> pd.DataFrame:
+        """cause, count, energy_pj (NaN where no figure is published), share; the dearest first."""
+        sums = self.cells.groupby("cause", as_index=False).agg(
+            count=("count", "sum"), energy_pj=("energy_pj", _known_sum)
+        )
+        sums["share"] = sums["energy_pj"] / self.total_pj
+        return sums.sort_values(["energy_pj", "cause"], ascending=[False, True], ignore_index=True)
+
+    def by_layer(self) -> pd.DataFrame:
+        """layer, energy_pj, share; in order of their cores, what is beside the cores last."""
+        sums = self.cells.groupby("layer", sort=False, as_index=False).agg(
+            energy_pj=("energy_pj", _known_sum), first_core=("core", "min")
+        )
+        in_order = sums.sort_values("first_core", kind="stable", ignore_index=True, na_position="last")
+        return in_order.drop(columns="first_core").assign(share=in_order["energy_pj"] / self.total_pj)
+
+    def _repr_html_(self) -> str:
+        rows = [
+            (row.cause, row.count, _in_uj(row.energy_pj), "" if pd.isna(row.share) else f"{row.share:.1%}")
+            for row in self.by_cause()[["cause", "count", "energy_pj", "share"]].itertuples(index=False)
+        ]
+        left_out = "; ".join(f"{cause}: {why}" for cause, why in self.unknown.items())
+        note = f"no published figure, not in the total: {left_out}" if left_out else ""
+        columns = ("cause", "count", "energy (uJ)", "share")
+        return html_table(f"Energy: {self.total_pj / PJ_PER_UJ:,.1f} uJ", columns, rows, note)
+
 
 def price(activity: Activity, calibration: Calibration) -> EnergyReport:
     """Price what a run counted with one calibration."""
@@ -62,15 +89,31 @@ def price(activity: Activity, calibration: Calibration) -> EnergyReport:
         _barriers(activity, calibration),
         _floors(activity, calibration),
     ]
-    figures = {cause: calibration.events[cause].energy_pj for cause in prices}
-    figures["barrier"] = calibration.barrier.energy_pj
-    figures.update({name: floor.power_mw for name, floor in calibration.floor.items()})
+    figures = {c: f for c, f in energy_figures(calibration).items() if c in prices or c not in EVENTS}
     return EnergyReport(
         cells=pd.concat(cells, ignore_index=True)[COLUMNS],
         unknown={c: f.why_unknown for c, f in sorted(figures.items()) if f.why_unknown is not None},
         included={c: f.included_in for c, f in sorted(figures.items()) if f.included_in is not None},
         uncosted=uncosted,
     )
+
+
+def energy_figures(calibration: Calibration) -> dict[str, Figure]:
+    """Cause to the figure that prices it: pJ of an event or a barrier, mW of a floor."""
+    return {
+        **{event: cost.energy_pj for event, cost in calibration.events.items()},
+        "barrier": calibration.barrier.energy_pj,
+        **{name: floor.power_mw for name, floor in calibration.floor.items()},
+    }
+
+
+def _known_sum(energy_pj: pd.Series) -> float:
+    """Sum that stays unknown when every part is."""
+    return float(energy_pj.sum(min_count=1))
+
+
+def _in_uj(energy_pj: float) -> float | str:
+    return "n/a" if pd.isna(energy_pj) else energy_pj / PJ_PER_UJ
 
 
 def _beside_cores(steps: pd.Series, cause: str, counts: pd.Series, energy_pj: pd.Series) -> pd.DataFrame:

@@ -11,8 +11,8 @@ from nsim.frontends.network import Network
 from nsim.hw_models.mapping.mapping import Mapping
 from nsim.hw_models.spec import Calibration
 from nsim.reports.energy import Activity, EnergyReport, price
-from nsim.simulator.core_counts import CoreCounter
-from nsim.simulator.timing import analytic_times
+from nsim.simulator.core_counts import CoreCounter, EventCounts
+from nsim.simulator.timing import TickTimes, analytic_times
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,24 @@ def static_estimate(mapping: Mapping, rate: float, calibration: Calibration) -> 
     counter = CoreCounter(mapping)
     counts = counter.expect(rate)
     times = analytic_times(counts, calibration)
-    layer = mapping.layer_of_core
+    steps = mapping.laid_out.time_steps
+    synaptic = counts.per_core["synaptic_event_conv"].sum() + counts.per_core["synaptic_event_dense"].sum()
+    traced_ac, traced_mac = traced_operations(mapping.model.network)
+    return StaticEstimate(
+        rate=rate,
+        ac_traced=rate * traced_ac,
+        mac_traced=traced_mac,
+        ac_laid_out=float(synaptic) / steps,
+        mac_host=sum(n for (_, event), n in counts.per_call.items() if event == "host_mac") / steps,
+        ticks=counter.ticks,
+        time_ns=float(times.call_ns[0]),
+        report=price(call_activity(counts, times), calibration),
+    )
+
+
+def call_activity(counts: EventCounts, times: TickTimes) -> Activity:
+    """One call of one image as something to price."""
+    layer = counts.mapping.layer_of_core
     frames = [
         pd.DataFrame(
             {"layer": layer, "core": np.arange(len(layer)), "event": event, "count": n.sum(axis=(0, 1))}
@@ -51,19 +68,7 @@ def static_estimate(mapping: Mapping, rate: float, calibration: Calibration) -> 
     )
     events = pd.concat(frames, ignore_index=True).assign(sampler_step=0)
     latency = pd.DataFrame({"sampler_step": 0, "time_ns": (times.core_ns + times.barrier_ns)[0]})
-    steps = mapping.laid_out.time_steps
-    synaptic = counts.per_core["synaptic_event_conv"].sum() + counts.per_core["synaptic_event_dense"].sum()
-    traced_ac, traced_mac = traced_operations(mapping.model.network)
-    return StaticEstimate(
-        rate=rate,
-        ac_traced=rate * traced_ac,
-        mac_traced=traced_mac,
-        ac_laid_out=float(synaptic) / steps,
-        mac_host=sum(n for (_, event), n in counts.per_call.items() if event == "host_mac") / steps,
-        ticks=counter.ticks,
-        time_ns=float(times.call_ns[0]),
-        report=price(Activity(events, latency, mapping.chips), calibration),
-    )
+    return Activity(events, latency, counts.mapping.chips)
 
 
 def traced_operations(network: Network) -> tuple[int, int]:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-import pyarrow.parquet as pq
 
-from nsim.reports.run_folder import RunFolder
+from nsim.reports.run_folder import RunFolder, read_table
 from nsim.simulator.core_counts import CORE_EVENTS
 
 
@@ -23,7 +22,7 @@ def event_totals(folder: RunFolder, layer_of_core: list[str], images: int) -> pd
     own = np.arange(len(beside))
     steps, places, kinds, counts = [], [], [], []
     for path in folder.steps("events"):
-        table = pq.read_table(path)
+        table = read_table(path)
         totals = np.stack([_over_ticks(table[event].to_numpy(), outside) for event in CORE_EVENTS])
         kind, core = np.nonzero(totals)
         places += [core, outside + own]

@@ -13,6 +13,8 @@ from nsim.hw_models.spec import CostRule
 class PapersRule:
     """Energy of one denoiser call and image by ``ac_pj * AC + mac_pj * MAC``, and of the ANN twin."""
 
+    ac_pj: float
+    mac_pj: float
     ac: float
     graded_ac: float
     mac: float
@@ -31,6 +33,8 @@ def papers_rule(operations: pd.DataFrame, rule: CostRule, calls: int, twin_macs:
     totals = operations[["ac", "graded_ac", "mac"]].sum() / calls
     energy = ac_pj * (totals["ac"] + totals["graded_ac"]) + mac_pj * totals["mac"]
     return PapersRule(
+        ac_pj=ac_pj,
+        mac_pj=mac_pj,
         ac=float(totals["ac"]),
         graded_ac=float(totals["graded_ac"]),
         mac=float(totals["mac"]),

@@ -54,8 +54,8 @@ STYLE: dict[str, Any] = {
     "svg.hashsalt": "nsim",
 }
 
-_PJ_PER_UNIT = {"pJ": 1.0, "nJ": 1e3, "µJ": PJ_PER_UJ, "mJ": PJ_PER_MJ}
-_NS_PER_UNIT = {"ns": 1.0, "µs": NS_PER_US, "ms": NS_PER_MS}
+PJ_PER_UNIT = {"pJ": 1.0, "nJ": 1e3, "µJ": PJ_PER_UJ, "mJ": PJ_PER_MJ}
+NS_PER_UNIT = {"ns": 1.0, "µs": NS_PER_US, "ms": NS_PER_MS}
 _TIMES = {"core_ns": "busiest core", "barrier_ns": "barrier"}
 _TIME_COLOURS = {"busiest core": "#9db4c8", "barrier": GROUP_COLOURS["barrier"]}
 
@@ -77,14 +77,14 @@ def energy(energy: pd.DataFrame, title: str) -> Figure:
     """
     _steps(energy)
     parts = _by_group(energy, "sampler_step")
-    unit, size = _unit(parts.sum(axis=1).max(), _PJ_PER_UNIT)
+    unit, size = pick_unit(parts.sum(axis=1).max(), PJ_PER_UNIT)
     with style():
-        figure = _figure(3.2, "Energy per sampler step", title)
+        figure = new_figure(3.2, "Energy per sampler step", title)
         axes = figure.subplots()
         handles = _stack(axes, parts / size, GROUP_COLOURS)
         axes.set_ylabel(f"energy ({unit})")
         axes.set_xlabel("sampler step")
-        _legend(axes, handles[::-1], _shares(parts)[::-1], _unpriced_note(energy))
+        draw_legend(axes, handles[::-1], _shares(parts)[::-1], _unpriced_note(energy))
     return figure
 
 
@@ -96,12 +96,12 @@ def latency(latency: pd.DataFrame, title: str) -> Figure:
     """
     _steps(latency)
     with style():
-        figure = _figure(4.4, "Time per sampler step, and per tick of the mean sampler step", title)
+        figure = new_figure(4.4, "Time per sampler step, and per tick of the mean sampler step", title)
         above, below = figure.subplots(2, 1)
 
         parts = latency.groupby("sampler_step")[["core_ns", "barrier_ns"]].sum().rename(columns=_TIMES)
         scaled = _scale_times(above, parts)
-        _legend(above, _stack(above, scaled, _TIME_COLOURS), _shares(parts))
+        draw_legend(above, _stack(above, scaled, _TIME_COLOURS), _shares(parts))
         above.set_xlabel("sampler step")
 
         by_tick = latency.groupby("tick")
@@ -122,7 +122,7 @@ def latency(latency: pd.DataFrame, title: str) -> Figure:
                 ticks, over, marker=f"${number}$", color="black", markersize=4, markeredgewidth=0, linewidth=0
             )
         below.set_ylim(0, total.max() * 1.1)
-        _legend(below, numbers, names, heading="busiest layer of a tick")
+        draw_legend(below, numbers, names, heading="busiest layer of a tick")
         figure.align_ylabels()
     return figure
 
@@ -137,9 +137,9 @@ def layers(energy: pd.DataFrame, title: str) -> Figure:
     _steps(on_cores)
     order = on_cores.groupby("layer", observed=True).core.min().sort_values().index
     parts = _by_group(on_cores, "layer").reindex(order)
-    unit, size = _unit(parts.sum(axis=1).max(), _PJ_PER_UNIT)
+    unit, size = pick_unit(parts.sum(axis=1).max(), PJ_PER_UNIT)
     with style():
-        figure = _figure(_rows_height(order), "Energy per layer, on its cores", title)
+        figure = new_figure(rows_height(order), "Energy per layer, on its cores", title)
         axes = figure.subplots()
         left = np.zeros(len(order))
         handles = []
@@ -147,11 +147,11 @@ def layers(energy: pd.DataFrame, title: str) -> Figure:
             width = parts[group].to_numpy() / size
             handles.append(axes.barh(range(len(order)), width, 0.8, left, color=GROUP_COLOURS[group]))
             left += width
-        _name_rows(axes, order)
+        name_rows(axes, order)
         axes.set_xlabel(f"energy of all sampler steps ({unit})")
         shown = f"sum: {left.sum():.3g} {unit}; " if handles else ""
         note = textwrap.fill(f"{shown}what belongs to no core is not shown", NOTE_CHARACTERS)
-        _legend(axes, handles, _shares(parts), f"{note}\n{_unpriced_note(on_cores)}")
+        draw_legend(axes, handles, _shares(parts), f"{note}\n{_unpriced_note(on_cores)}")
     return figure
 
 
@@ -170,7 +170,7 @@ def rates(operations: pd.DataFrame, populations: Sequence[str], title: str) -> F
         raise ValueError(f"none of {', '.join(populations)} has neuron updates in these operations")
     grid = rate.loc[names].to_numpy()
     with style():
-        figure = _figure(_rows_height(names), "Firing rate per layer and sampler step", title)
+        figure = new_figure(rows_height(names), "Firing rate per layer and sampler step", title)
         axes = figure.subplots()
         picture = axes.imshow(
             grid,
@@ -181,7 +181,7 @@ def rates(operations: pd.DataFrame, populations: Sequence[str], title: str) -> F
             interpolation="nearest",
             extent=(steps[0] - 0.5, steps[-1] + 0.5, len(names) - 0.5, -0.5),
         )
-        _name_rows(axes, names)
+        name_rows(axes, names)
         _whole_numbers(axes)
         axes.set_xlabel("sampler step")
         bar = figure.colorbar(picture, ax=axes, label="spikes per neuron and time step", aspect=30)
@@ -210,7 +210,7 @@ def operations(operations: pd.DataFrame, laid_out: pd.DataFrame, title: str) -> 
     with style():
         from matplotlib.ticker import EngFormatter
 
-        figure = _figure(_rows_height(rows), "Operations per block, mean per sampler step", title)
+        figure = new_figure(rows_height(rows), "Operations per block, mean per sampler step", title)
         axes = figure.subplots()
         shown = rows.where(rows > 0)  # nothing to show on a log axis is not drawn
         axes.hlines(range(len(rows)), shown.ac, shown.laid_out, color="#004c7a", linewidth=0.8)
@@ -228,9 +228,9 @@ def operations(operations: pd.DataFrame, laid_out: pd.DataFrame, title: str) -> 
         axes.set_xlabel("operations per sampler step")
         axes.grid(axis="y", color="#e6e6e6", linewidth=0.5)
         axes.set_axisbelow(True)
-        _name_rows(axes, rows.index)
+        name_rows(axes, rows.index)
         note = "as laid out, a count stands with the cores its synapses lead to"
-        _legend(axes, handles, labels, textwrap.fill(note, NOTE_CHARACTERS))
+        draw_legend(axes, handles, labels, textwrap.fill(note, NOTE_CHARACTERS))
     return figure
 
 
@@ -248,7 +248,7 @@ def samples(images: np.ndarray, title: str) -> Figure:
         top, left = i // columns * (height + gap), i % columns * (width + gap)
         sheet[top : top + height, left : left + width] = image.transpose(1, 2, 0)
     with style():
-        figure = _figure(WIDTH_IN * sheet.shape[0] / sheet.shape[1] + 0.5, "Samples", title)
+        figure = new_figure(WIDTH_IN * sheet.shape[0] / sheet.shape[1] + 0.5, "Samples", title)
         axes = figure.subplots()
         axes.imshow(sheet, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
         axes.set_axis_off()
@@ -262,7 +262,7 @@ def save(figure: Figure, path: Path) -> None:
         figure.savefig(f"{path}.svg", metadata={"Date": None})
 
 
-def _figure(height: float, what: str, where: str) -> Figure:
+def new_figure(height: float, what: str, where: str) -> Figure:
     """Make an empty figure headed by what it shows and where that comes from; ``height`` in inches."""
     from matplotlib.figure import Figure
 
@@ -296,7 +296,7 @@ def _unpriced_note(energy: pd.DataFrame) -> str:
     return textwrap.fill(f"no published figure: {', '.join(names)}", NOTE_CHARACTERS) if names else ""
 
 
-def _unit(largest: float, units: Mapping[str, float]) -> tuple[str, float]:
+def pick_unit(largest: float, units: Mapping[str, float]) -> tuple[str, float]:
     """Pick the unit in which ``largest`` reads as 1 to 1000, and its size."""
     return [(name, size) for name, size in units.items() if size <= max(largest, 1.0)][-1]
 
@@ -329,7 +329,7 @@ def _stack(axes: Axes, parts: pd.DataFrame, colours: Mapping[str, str]) -> list[
 
 def _scale_times(axes: Axes, times_ns: pd.DataFrame) -> pd.DataFrame:
     """Bring times to a readable unit and write it on the axis."""
-    unit, size = _unit(times_ns.sum(axis=1).max(), _NS_PER_UNIT)
+    unit, size = pick_unit(times_ns.sum(axis=1).max(), NS_PER_UNIT)
     axes.set_ylabel(f"time ({unit})")
     return times_ns / size
 
@@ -340,7 +340,7 @@ def _shares(parts: pd.DataFrame) -> list[str]:
     return [f"{name}  {_percent(part / sums.sum())}" for name, part in sums.items()]
 
 
-def _legend(
+def draw_legend(
     axes: Axes,
     handles: Sequence[Artist | tuple[Artist, ...]],
     labels: Sequence[str],
@@ -360,12 +360,12 @@ def _legend(
     axes.annotate(note, (0, 0), (4, -4), xycoords=legend, textcoords="offset points", va="top", fontsize=7)
 
 
-def _rows_height(rows: Sequence[str]) -> float:
+def rows_height(rows: Sequence[str]) -> float:
     """Height in inches of a figure with a row per name, and never less than its legend needs."""
     return max(3.0, ROW_IN * len(rows) + 1.0)
 
 
-def _name_rows(axes: Axes, names: Sequence[str]) -> None:
+def name_rows(axes: Axes, names: Sequence[str]) -> None:
     """Name the rows at 0, 1, ..., the first on top."""
     axes.set_yticks(range(len(names)), names)
     axes.set_ylim(len(names) - 0.5, -0.5)

@@ -3,13 +3,20 @@
     manifest.json             what was run, with which figures, by which versions; "complete" once it ended
     chip.yaml                 the chip file as it was
     cores.parquet             the mapping, one row per core
+    capacities.parquet        the most that a core of each layer may use of each resource
+    projections.parquet       the model as traced, one row per projection and host operation
     beside_cores.parquet      what every call of one image costs beside the cores
     events/0007.parquet       sampler step 7: every event, by tick and core, summed over images
     operations/0007.parquet   the model as traced: operations by layer and time step
     latency/0007.parquet      time of every tick, by image
+    times/0007.parquet        the same ticks timed with the chip's other calibrations
+    links/0007.parquet        packets over every link of the mesh
+    states/0007.npy           the images as sampler step 7 left them: where a stopped run goes on
     images.npy, images/       the generated images
 
-Each file is one row group, written whole and then moved into place: what is there is finished.
+Each table is one row group, carries the manifest in its metadata under ``nsim`` and a checksum for every
+page, and is written whole and then moved into place: what is there is finished. A sampler step's state is
+written last, so a step whose state is there is finished.
 """
 
 from __future__ import annotations
@@ -27,7 +34,8 @@ import pyarrow.parquet as pq
 
 from nsim.errors import RunError
 
-STEP_TABLES = ("events", "operations", "latency")
+TABLES = ("cores", "capacities", "traced_layers", "beside_cores")
+STEP_TABLES = ("events", "operations", "latency", "times", "links")
 
 
 class RunFolder:
@@ -35,36 +43,105 @@ class RunFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._provenance: dict[str, Any] | None = None
 
     @classmethod
-    def create(cls, path: Path) -> RunFolder:
-        """A new folder; RunError when something is there already."""
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+    def create(cls, path: Path, manifest: dict[str, Any]) -> RunFolder:
+        """A new folder with its manifest; RunError when something is there already."""
+        folder = cls(path)
+        if path.exists() and (not path.is_dir() or any(p.suffix != ".part" for p in path.iterdir())):
             raise RunError(f"{path}: there is something here already; choose another folder or remove it")
-        for name in STEP_TABLES:
-            (path / name).mkdir(parents=True, exist_ok=True)
-        return cls(path)
+        path.mkdir(parents=True, exist_ok=True)
+        folder.write_manifest(manifest)
+        folder._make_subfolders()
+        return folder
 
     @classmethod
     def open(cls, path: Path) -> RunFolder:
-        """An existing, complete run; RunError when it is not one."""
+        """An existing, complete run; RunError, naming the file, when it is not one or is damaged."""
         folder = cls(path)
-        if not (path / "manifest.json").is_file():
-            raise RunError(f"{path}: not a run folder (no manifest.json)")
         if not folder.manifest.get("complete"):
-            raise RunError(f"{path}: the run did not end; start it again in a new folder")
+            raise RunError(
+                f"{path}: the run did not end; go on with it: nsim run --resume {path}, "
+                "or start it again in a new folder"
+            )
+        folder._check_steps(int(folder.manifest["sampler_steps"]))
+        for name in ("chip.yaml", "images.npy"):
+            folder._require(path / name)
         return folder
+
+    @classmethod
+    def resume(cls, path: Path, manifest: dict[str, Any]) -> RunFolder:
+        """The folder of a run that was stopped, to go on with it as ``manifest`` says.
+
+        RunError, naming what differs, when it was begun with another model, chip, version or setting, and
+        naming the file when it is damaged. The command line may differ; the first one stays.
+        """
+        folder = cls(path)
+        begun = folder.manifest
+        difference = _difference(_comparable(begun), _comparable(manifest))
+        if difference:
+            key, was, now = difference
+            raise RunError(
+                f"{path}: begun with {key} {was}, this would go on with {now}; only the same model, chip, "
+                "settings and versions give the same numbers. Start again in a new folder"
+            )
+        for part in path.rglob("*.part"):
+            part.unlink()
+        folder._make_subfolders()
+        folder._check_steps(folder.steps_done)
+        return folder
+
+    def _make_subfolders(self) -> None:
+        for name in (*STEP_TABLES, "states"):
+            (self.path / name).mkdir(exist_ok=True)
 
     @property
     def manifest(self) -> dict[str, Any]:
-        """The manifest as written."""
-        content: dict[str, Any] = json.loads((self.path / "manifest.json").read_text())
+        """The manifest as written; RunError when there is none or it is damaged."""
+        file = self.path / "manifest.json"
+        if not file.is_file():
+            raise RunError(f"{self.path}: not a run folder (no manifest.json)")
+        try:
+            content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        except (json.JSONDecodeError, UnicodeDecodeError):
+            raise _damaged(file, "it is not JSON") from None
         return content
+
+    @property
+    def steps_done(self) -> int:
+        """Sampler steps that are finished: all before the first without a state."""
+        done = 0
+        while self._state(done).is_file():
+            done += 1
+        return done
+
+    def _check_steps(self, done: int) -> None:
+        """Refuse a folder that lacks a file of its first ``done`` steps, or holds one that cannot be read."""
+        for name in TABLES if done else ():
+            _check_table(self.path / f"{name}.parquet")
+        for step in range(done):
+            for name in STEP_TABLES:
+                _check_table(self._step(name, step))
+            self.state(step)
+        last = max((int(path.stem) for path in (self.path / "states").glob("*.npy")), default=-1)
+        if last >= done:
+            raise _damaged(self._state(done), f"it is missing, although sampler step {last} is there")
+
+    def _step(self, name: str, step: int) -> Path:
+        return self.path / name / f"{step:04d}.parquet"
+
+    def _state(self, step: int) -> Path:
+        return self.path / "states" / f"{step:04d}.npy"
+
+    def _require(self, path: Path) -> None:
+        if not path.is_file():
+            raise _damaged(path, "it is missing")
 
     def write_manifest(self, content: dict[str, Any]) -> None:
         """Write the manifest, whole or not at all."""
         part = self.path / "manifest.json.part"
-        part.write_text(json.dumps(content, indent=2) + "\n")
+        part.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
         os.replace(part, self.path / "manifest.json")
 
     def write_table(self, name: str, table: pa.Table | pd.DataFrame) -> None:
@@ -73,18 +150,43 @@ class RunFolder:
 
     def write_step(self, name: str, step: int, table: pa.Table | pd.DataFrame) -> None:
         """Write one sampler step's part of a table."""
-        self._write(self.path / name / f"{step:04d}.parquet", table)
+        self._write(self._step(name, step), table)
+
+    def write_state(self, step: int, x: np.ndarray) -> None:
+        """Write the images as a sampler step left them; from now on the step is finished."""
+        part = self._state(step).with_suffix(".part")
+        with part.open("wb") as file:
+            np.save(file, x)
+        os.replace(part, self._state(step))
 
     def _write(self, path: Path, table: pa.Table | pd.DataFrame) -> None:
         if isinstance(table, pd.DataFrame):
             table = pa.Table.from_pandas(table, preserve_index=False)
+        metadata = {**(table.schema.metadata or {}), b"nsim": json.dumps(self.provenance).encode()}
+        table = table.replace_schema_metadata(metadata)
         part = path.with_suffix(".part")
-        pq.write_table(table, part, compression="zstd", row_group_size=max(1, len(table)))
+        rows = max(1, len(table))
+        pq.write_table(table, part, compression="zstd", row_group_size=rows, write_page_checksum=True)
         os.replace(part, path)
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """What every table carries: the manifest but for what is known only at the end."""
+        if self._provenance is None:
+            self._provenance = {k: v for k, v in self.manifest.items() if k != "complete"}
+        return self._provenance
 
     def table(self, name: str) -> pd.DataFrame:
         """A table that is the same for all sampler steps."""
-        return pq.read_table(self.path / f"{name}.parquet").to_pandas()
+        return read_table(self.path / f"{name}.parquet").to_pandas()
+
+    def state(self, step: int) -> np.ndarray:
+        """The images float32 [B, C, H, W] as a sampler step left them."""
+        self._require(self._state(step))
+        try:
+            return np.asarray(np.load(self._state(step), allow_pickle=False))
+        except (ValueError, EOFError) as error:
+            raise _damaged(self._state(step), str(error)) from None
 
     def steps(self, name: str) -> list[Path]:
         """Files of a table with one file per sampler step, in order."""
@@ -94,17 +196,20 @@ class RunFolder:
         """A whole table, with the column sampler_step in front."""
         frames = []
         for path in self.steps(name):
-            frame = pq.read_table(path).to_pandas()
+            frame = read_table(path).to_pandas()
             frame.insert(0, "sampler_step", int(path.stem))
             frames.append(frame)
         return pd.concat(frames, ignore_index=True)
 
     def copy_chip_file(self, chip_file: Path) -> None:
         """Keep the chip file, and the references beside a user's own."""
-        shutil.copyfile(chip_file, self.path / "chip.yaml")
-        references = chip_file.with_name("references.bib")
-        if references.is_file():
-            shutil.copyfile(references, self.path / "references.bib")
+        for file, name in (
+            (chip_file, "chip.yaml"),
+            (chip_file.with_name("references.bib"), "references.bib"),
+        ):
+            if file.is_file():
+                shutil.copyfile(file, self.path / f"{name}.part")
+                os.replace(self.path / f"{name}.part", self.path / name)
 
     def write_images(self, images: np.ndarray) -> None:
         """Generated images [N, C, H, W] in [-1, 1]: as numbers, and one PNG each."""
@@ -116,3 +221,52 @@ class RunFolder:
             unsigned: Any = {"Software": None}  # or matplotlib writes its version into the file
             pixels = np.repeat(image, 3, axis=0) if len(image) == 1 else image
             imsave(self.path / "images" / f"{i:04d}.png", pixels.transpose(1, 2, 0), metadata=unsigned)
+
+
+def read_table(path: Path) -> pa.Table:
+    """Read one file of a run, checksums and all; RunError naming it when it is missing or damaged."""
+    if not path.is_file():
+        raise _damaged(path, "it is missing")
+    try:
+        return pq.ParquetFile(path, page_checksum_verification=True).read()
+    except (pa.ArrowException, OSError) as error:
+        raise _damaged(path, str(error).splitlines()[0]) from None
+
+
+def _check_table(path: Path) -> None:
+    """Refuse a file that is missing, cut off, or not a table; its pages are checked when they are read."""
+    if not path.is_file():
+        raise _damaged(path, "it is missing")
+    try:
+        pq.read_metadata(path)
+    except (pa.ArrowException, OSError) as error:
+        raise _damaged(path, str(error).splitlines()[0]) from None
+
+
+def _damaged(path: Path, why: str) -> RunError:
+    return RunError(f"{path}: damaged: {why.rstrip('.')}. Run it again in a new folder")
+
+
+def _comparable(manifest: dict[str, Any]) -> dict[str, Any]:
+    """A manifest's entries by their whole name, without those that may differ when a run goes on."""
+    flat: dict[str, Any] = {}
+
+    def walk(part: dict[str, Any], prefix: str) -> None:
+        for key, value in part.items():
+            if isinstance(value, dict):
+                walk(value, f"{prefix}{key}.")
+            else:
+                flat[prefix + key] = value
+
+    walk(manifest, "")
+    flat.pop("complete", None)
+    flat.pop("made_with.command", None)
+    return flat
+
+
+def _difference(begun: dict[str, Any], now: dict[str, Any]) -> tuple[str, Any, Any] | None:
+    """The first entry that differs: its name, and what it is in each."""
+    for key in (*begun, *now):
+        if begun.get(key) != now.get(key):
+            return key, begun.get(key), now.get(key)
+    return None

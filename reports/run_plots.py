@@ -9,12 +9,29 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from nsim.reports import plots
+from nsim.reports import chip_plots, energy_models, model_plots, plots
+from nsim.reports.tables import per_call_facts
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from nsim.reports.run import Run
+
+FIGURES = (
+    "energy",
+    "latency",
+    "layers",
+    "rates",
+    "operations",
+    "papers_rule",
+    "energy_models",
+    "tornado",
+    "energy_map",
+    "use_map",
+    "link_map",
+    "samples",
+)
+"""Figures of a run, in the order in which a report shows them."""
 
 
 class RunPlots:
@@ -53,14 +70,45 @@ class RunPlots:
         laid_out = synaptic.groupby(["sampler_step", "layer"], sort=False, as_index=False)["count"].sum()
         return plots.operations(self._operations, laid_out.rename(columns={"count": "ac"}), self.title)
 
+    def papers_rule(self) -> Figure:
+        """AC against MAC by the papers' rule, the ANN twin and the chip beside them."""
+        return model_plots.papers_rule(per_call_facts(self._run), self.title)
+
+    def energy_map(self) -> Figure:
+        """Energy of every core on the mesh."""
+        return chip_plots.energy_map(self._run.cores, self._run.energy(), self._floor, self.title)
+
+    def use_map(self) -> Figure:
+        """How full every core is, on the mesh."""
+        return chip_plots.use_map(self._run.cores, self._run.utilization(), self._floor, self.title)
+
+    def link_map(self) -> Figure:
+        """Packets over every link of the mesh."""
+        return chip_plots.link_map(self._run.links(), self._floor, self.title)
+
+    def tornado(self) -> Figure:
+        """Which figure's range moves the total most."""
+        result, report = self._run.uncertainty(), self._run.report
+        return model_plots.tornado(result.tornado, report.total_pj, list(report.unknown), self.title)
+
+    def energy_models(self) -> Figure:
+        """One denoiser call by every energy model there is for this run."""
+        names = energy_models.energy_models(self._run.chip)
+        return model_plots.energy_models(energy_models.side_by_side(self._run, names), self.title)
+
     def samples(self) -> Figure:
         """The generated images."""
         return plots.samples(np.load(self._run.folder.path / "images.npy"), self.title)
 
     def save_all(self, folder: Path) -> None:
         """Write every figure to ``folder`` as PNG and SVG."""
-        for name in ("energy", "latency", "layers", "rates", "operations", "samples"):
+        for name in FIGURES:
             plots.save(getattr(self, name)(), folder / name)
+
+    @property
+    def _floor(self) -> chip_plots.Floor:
+        s = self._run.chip.structure
+        return chip_plots.floor_of(self._run.cores, s.tiles_x.value, s.tiles_y.value, s.cores_per_tile.value)
 
     @cached_property
     def _operations(self) -> pd.DataFrame:

@@ -109,17 +109,16 @@ def mapping_tables(mapping: Mapping, estimate: StaticEstimate) -> list[Table | s
 
 def run_facts(run: Run) -> dict[str, Any]:
     """Everything `nsim run` says at the end, as plain values; energies and times for all images."""
-    cells, latency, rule = run.report.cells, run.latency(), run.papers_rule
+    cells, latency = run.report.cells, run.latency()
     calls = run.images * run.manifest["sampler_steps"]
     energy = cells.groupby("cause").agg(count=("count", "sum"), energy_pj=("energy_pj", _sum))
-    counts = run.counts().groupby("event")["count"].sum()
-    laid_out_ac = counts.get("synaptic_event_conv", 0) + counts.get("synaptic_event_dense", 0)
     layers = cells.groupby("layer", sort=False)["energy_pj"].agg(_sum)
     return {
         "manifest": run.manifest,
         "images": run.images,
         "calls": calls,
         "energy_pj": run.report.total_pj,
+        "energy_pj_interval": _interval_facts(run),
         "energy_pj_by_cause": {c: None if pd.isna(e) else e for c, e in energy["energy_pj"].items()},
         "count_by_cause": {c: int(n) for c, n in energy["count"].items()},
         "energy_pj_by_layer": {c: None if pd.isna(e) else e for c, e in layers.items()},
@@ -128,20 +127,30 @@ def run_facts(run: Run) -> dict[str, Any]:
         "uncosted": list(run.report.uncosted),
         "time_ns": float(latency["time_ns"].sum()),
         "barrier_ns": float(latency["barrier_ns"].sum()),
-        "time_left_out": run.manifest["times_left_out"],
-        "per_call": {
-            "as_traced": {"ac": rule.ac, "graded_ac": rule.graded_ac, "mac": rule.mac},
-            "as_laid_out": {
-                "ac": laid_out_ac / calls,
-                "graded_ac": 0.0,
-                "mac": counts.get("host_mac", 0) / calls,
-            },
-            "energy_pj": run.report.total_pj / calls,
-            "time_ns": float(latency["time_ns"].sum()) / calls,
-            "papers_rule_energy_pj": rule.energy_pj,
-            "ann_twin_macs": rule.twin_macs,
-            "ann_twin_papers_rule_energy_pj": rule.twin_energy_pj,
+        "time_left_out": list(run.times_left_out),
+        "per_call": per_call_facts(run),
+    }
+
+
+def per_call_facts(run: Run) -> dict[str, Any]:
+    """Operations, energy and time of one denoiser call of one image, by the chip and by the papers' rule."""
+    calls = run.images * int(run.manifest["sampler_steps"])
+    counts, rule = run.counts().groupby("event")["count"].sum(), run.papers_rule
+    laid_out_ac = counts[counts.index.str.startswith("synaptic_event")].sum()
+    return {
+        "as_traced": {"ac": rule.ac, "graded_ac": rule.graded_ac, "mac": rule.mac},
+        "as_laid_out": {
+            "ac": float(laid_out_ac) / calls,
+            "graded_ac": 0.0,
+            "mac": float(counts.get("host_mac", 0)) / calls,
         },
+        "energy_pj": run.report.total_pj / calls,
+        "time_ns": float(run.latency()["time_ns"].sum()) / calls,
+        "papers_rule_energy_pj": rule.energy_pj,
+        "papers_rule_pj_per_ac": rule.ac_pj,
+        "papers_rule_pj_per_mac": rule.mac_pj,
+        "ann_twin_macs": rule.twin_macs,
+        "ann_twin_papers_rule_energy_pj": rule.twin_energy_pj,
     }
 
 
@@ -236,6 +245,20 @@ def _comparison(facts: dict[str, Any]) -> Table:
     return table
 
 
+def _interval_facts(run: Run) -> dict[str, Any]:
+    """The 90 % interval that the figures' ranges give the total, and every calibration's own."""
+    result = run.uncertainty()
+    low, high = result.interval_pj
+    rows = run.calibrations()[["calibration", "energy_pj", "p05_pj", "p95_pj", "time_ns"]]
+    return {
+        "p05_pj": low,
+        "p95_pj": high,
+        "figures_with_a_range": result.tornado["causes"].to_list(),
+        "figures_without": list(result.without_range),
+        "calibrations": rows.to_dict("records"),
+    }
+
+
 def _footnotes(facts: dict[str, Any]) -> str:
     lines = [f"n/a: {_words(cause)}: {why}" for cause, why in facts["energy_unknown"].items()]
     if facts["time_left_out"]:
@@ -243,6 +266,20 @@ def _footnotes(facts: dict[str, Any]) -> str:
             "latency leaves out (no published time): " + ", ".join(map(_words, facts["time_left_out"]))
         )
     total = facts["energy_pj"] / PJ_PER_UJ
+    interval = facts["energy_pj_interval"]
+    ranged = "; ".join(_words(causes) for causes in interval["figures_with_a_range"])
+    lines.append(
+        f"90 % interval of the total: {interval['p05_pj'] / PJ_PER_UJ:,.0f} to "
+        f"{interval['p95_pj'] / PJ_PER_UJ:,.0f} uJ, from the published ranges of {ranged or 'no figure'}; "
+        "the other figures have none and are taken as they are"
+    )
+    lines.extend(
+        f"by {other['calibration']}: {other['energy_pj'] / PJ_PER_UJ:,.0f} uJ "
+        f"({other['p05_pj'] / PJ_PER_UJ:,.0f} to {other['p95_pj'] / PJ_PER_UJ:,.0f}), "
+        f"{other['time_ns'] / NS_PER_MS:,.3f} ms"
+        for other in interval["calibrations"]
+        if other["calibration"] != facts["manifest"]["calibration"]
+    )
     lines.append(
         f"whole run: {total:,.1f} uJ, {facts['time_ns'] / NS_PER_MS:,.3f} ms for {facts['calls']} calls"
     )

@@ -11,6 +11,7 @@ import numpy as np
 
 from nsim.frontends.model import Model
 from nsim.frontends.network import Network
+from nsim.html_table import html_table
 from nsim.hw_models.catalog import find_chip_file, load_chip
 from nsim.hw_models.mapping.expand import expand
 from nsim.hw_models.mapping.partition import RESOURCES, CoreGrid, cores_per_chip, partition
@@ -94,6 +95,19 @@ class Mapping:
             name: max(RESOURCES, key=lambda r: grid.used[r].max() / grid.limits[r])
             for name, grid in self.grids.items()
         }
+
+    def _repr_html_(self) -> str:
+        use = [(r.replace("_", " "), u, m, f"{u / m:.0%}") for r, (u, m) in self.utilization().items()]
+        binding = self.binding()
+        layers = [
+            (name, int(grid.used["compartments"].sum()), grid.size, "x".join(map(str, grid.block)), binds)
+            for (name, grid), binds in zip(self.grids.items(), binding.values(), strict=True)
+        ]
+        title = f"{self.model.name} on {self.chip.title}: {self.core_count:,} cores on {self.chips} chip(s)"
+        note = f"weights: {self.model.weights}"
+        return html_table(title, ("resource", "used", "available", "share"), use, note) + html_table(
+            "Layers", ("layer", "compartments", "cores", "block (y, x, channels)", "binds"), layers
+        )
 
 
 def map_model(model: Model, chip_name: str) -> Mapping:

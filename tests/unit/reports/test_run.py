@@ -35,13 +35,15 @@ def test_files(run: Run) -> None:
     found = sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
     steps = [
         f"{table}/{step:04d}.parquet"
-        for table in ("events", "latency", "operations")
+        for table in ("events", "latency", "links", "operations", "times")
         for step in range(STEPS)
     ]
+    steps += [f"states/{step:04d}.npy" for step in range(STEPS)]
     assert found == sorted(
         [
             *steps,
             "beside_cores.parquet",
+            "capacities.parquet",
             "chip.yaml",
             "cores.parquet",
             "images.npy",
@@ -49,6 +51,7 @@ def test_files(run: Run) -> None:
             "images/0001.png",
             "manifest.json",
             "references.bib",
+            "traced_layers.parquet",
         ]
     )
     for path in folder.rglob("*.parquet"):
@@ -87,15 +90,18 @@ def test_manifest(run: Run, mapping: Mapping) -> None:
         "sampler_steps": STEPS,
         "seed": 5,
         "images": 2,
-        "times_left_out": [
-            "bias_write",
-            "host_elementwise",
-            "host_mac",
-            "host_read",
-            "host_write",
-            "state_reset",
-        ],
     }
+
+
+def test_times_left_out(run: Run) -> None:
+    assert run.times_left_out == (
+        "bias_write",
+        "host_elementwise",
+        "host_mac",
+        "host_read",
+        "host_write",
+        "state_reset",
+    )
 
 
 def test_complete_only_at_the_end(mapping: Mapping, tmp_path: Path) -> None:
@@ -106,7 +112,10 @@ def test_complete_only_at_the_end(mapping: Mapping, tmp_path: Path) -> None:
         assert json.loads((out / "manifest.json").read_text())["complete"] is False
         with pytest.raises(RunError) as error:
             Run.open(out)
-        assert str(error.value) == f"{out}: the run did not end; start it again in a new folder"
+        assert str(error.value) == (
+            f"{out}: the run did not end; go on with it: nsim run --resume {out}, "
+            "or start it again in a new folder"
+        )
         assert not list(out.rglob("*.part"))
 
     run_sampler(mapping, "ddim:2", out=out, threads=1, progress=look)

@@ -1,0 +1,1 @@
+"""The page of a run: template, style and script, put into one file."""

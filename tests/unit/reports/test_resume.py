@@ -1,0 +1,245 @@
+"""A run that is killed and gone on with is, byte for byte, the run that was never stopped."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+import nsim
+from nsim import cli
+from nsim.errors import RunError
+from nsim.frontends.network import Network
+from nsim.hw_models.mapping.mapping import Mapping
+from nsim.reports.run import Run, run_sampler
+from nsim.workloads.sddpm import SpikingUNet
+from tests.networks import model_of
+
+STEPS = 5
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tiny_unet: SpikingUNet, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("model") / "tiny.pt"
+    weights = {name: tensor.float() for name, tensor in tiny_unet.state_dict().items()}
+    torch.save({"net_model": weights, "x_T": torch.zeros(1, 1, 8, 8)}, path)
+    return path
+
+
+def start(*arguments: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "nsim", *arguments]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def finish(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> None:
+    """The same command line in this process, which has torch loaded already, to its end."""
+    monkeypatch.setattr(sys, "argv", ["nsim", *arguments])
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    assert not stop.value.code
+
+
+def kill_when(process: subprocess.Popen[str], reached: Callable[[], bool]) -> None:
+    """SIGKILL as soon as ``reached``; a process that ends before is a test that tested nothing."""
+    while not reached():
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.0005)
+    process.kill()
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+def test_killed_at_several_moments_and_gone_on_with(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    settings = ["run", str(checkpoint), "--sampler", f"ddim:{STEPS}", "--seed", "3", "--images", "2"]
+    finish(monkeypatch, *settings, "--out", str(whole))
+
+    kill_when(start(*settings, "--out", str(killed)), (killed / "manifest.json").exists)
+    within_a_step = (killed / "events" / "0001.parquet").exists
+    kill_when(start("run", "--resume", str(killed)), within_a_step)
+    at_the_end = (killed / "images" / "0000.png").exists
+    kill_when(start("run", "--resume", str(killed), "--json"), at_the_end)
+    assert content(killed) != content(whole)
+    finish(monkeypatch, "run", "--resume", str(killed))
+    assert content(killed) == content(whole)
+
+
+@pytest.fixture(scope="module")
+def mapping(tiny_network: Network) -> Mapping:
+    return nsim.map(model_of(tiny_network, "ddim:3"), "loihi")
+
+
+@pytest.fixture(scope="module")
+def finished(mapping: Mapping, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("runs") / "a"
+    run_sampler(mapping, seed=5, out=out, threads=1)
+    return out
+
+
+class Stop(Exception):
+    """Stops a run between two sampler steps."""
+
+
+@pytest.fixture
+def stopped(mapping: Mapping, tmp_path: Path) -> Path:
+    """A run of three sampler steps, stopped after two."""
+
+    def stop(done: int, of: int) -> None:
+        if done == 2:
+            raise Stop
+
+    with pytest.raises(Stop):
+        run_sampler(mapping, seed=5, out=tmp_path / "a", threads=1, progress=stop)
+    return tmp_path / "a"
+
+
+def resume(mapping: Mapping, out: Path, **settings: object) -> Run:
+    return run_sampler(mapping, **{"seed": 5, "out": out, "threads": 1, "resume": True, **settings})  # type: ignore[arg-type]
+
+
+def test_only_what_is_left_is_run(mapping: Mapping, stopped: Path, finished: Path) -> None:
+    (stopped / "events" / "0002.part").write_bytes(b"half")
+    seen: list[tuple[int, int]] = []
+    resume(mapping, stopped, progress=lambda done, of: seen.append((done, of)))
+    assert seen == [(3, 3)]
+    assert content(stopped) == content(finished)
+
+
+def test_resume_of_what_never_began_begins(mapping: Mapping, tmp_path: Path, finished: Path) -> None:
+    resume(mapping, tmp_path / "a")
+    assert content(tmp_path / "a") == content(finished)
+
+
+@pytest.mark.parametrize(
+    ("settings", "difference"),
+    [
+        ({"seed": 6}, "seed 5, this would go on with 6"),
+        ({"images": 2}, "images 1, this would go on with 2"),
+        ({"sampler": "ddim:4"}, "sampler ddim:3, this would go on with ddim:4"),
+        ({"calibration": "davies2018"}, "calibration boardfit, this would go on with davies2018"),
+    ],
+)
+def test_other_settings_are_refused(
+    mapping: Mapping, stopped: Path, settings: dict[str, object], difference: str
+) -> None:
+    before = content(stopped)
+    with pytest.raises(RunError) as error:
+        resume(mapping, stopped, **settings)
+    assert str(error.value) == (
+        f"{stopped}: begun with {difference}; only the same model, chip, settings and versions give the "
+        "same numbers. Start again in a new folder"
+    )
+    assert content(stopped) == before
+
+
+@pytest.mark.parametrize(
+    ("key", "part"),
+    [("made_with", "nsim"), ("model", "sha256"), (None, "chip_sha256"), ("made_with", "python")],
+)
+def test_another_version_model_or_chip_is_refused(
+    mapping: Mapping, stopped: Path, key: str | None, part: str
+) -> None:
+    manifest = json.loads((stopped / "manifest.json").read_text())
+    (manifest[key] if key else manifest)[part] = "another"
+    (stopped / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(RunError, match=f"begun with {f'{key}.' if key else ''}{part} another, this would"):
+        resume(mapping, stopped)
+
+
+def test_the_first_command_line_stays(mapping: Mapping, stopped: Path) -> None:
+    manifest = json.loads((stopped / "manifest.json").read_text())
+    manifest["made_with"]["command"] = ["run", "as it was"]
+    (stopped / "manifest.json").write_text(json.dumps(manifest))
+    assert resume(mapping, stopped).manifest["made_with"]["command"] == ["run", "as it was"]
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-40])
+
+
+def flip(path: Path) -> None:
+    """Change one byte in the middle, where no length or footer tells."""
+    data = bytearray(path.read_bytes())
+    data[200] ^= 0xFF
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("damage", [cut, Path.unlink])
+@pytest.mark.parametrize(
+    "file", ["events/0001.parquet", "times/0000.parquet", "states/0001.npy", "cores.parquet"]
+)
+def test_damage_is_named(
+    mapping: Mapping, finished: Path, tmp_path: Path, file: str, damage: Callable
+) -> None:
+    out = tmp_path / "a"
+    shutil.copytree(finished, out)
+    damage(out / file)
+    for use in (Run.open, lambda path: resume(mapping, path)):
+        before = content(out)
+        with pytest.raises(RunError) as error:
+            use(out)
+        assert str(error.value).startswith(f"{out / file}: damaged: ")
+        assert str(error.value).endswith(". Run it again in a new folder")
+        assert content(out) == before
+
+
+def test_a_changed_byte_is_found_when_the_table_is_read(finished: Path, tmp_path: Path) -> None:
+    out = tmp_path / "a"
+    shutil.copytree(finished, out)
+    flip(out / "events" / "0001.parquet")
+    with pytest.raises(RunError, match=r"events/0001.parquet: damaged: .*CRC"):
+        Run.open(out).counts()
+
+
+def test_a_manifest_that_is_no_json_is_named(finished: Path, tmp_path: Path) -> None:
+    out = tmp_path / "a"
+    shutil.copytree(finished, out)
+    cut(out / "manifest.json")
+    with pytest.raises(RunError) as error:
+        Run.open(out)
+    assert str(error.value) == (
+        f"{out / 'manifest.json'}: damaged: it is not JSON. Run it again in a new folder"
+    )
+
+
+def test_every_table_says_where_it_comes_from(finished: Path) -> None:
+    manifest = json.loads((finished / "manifest.json").read_text())
+    del manifest["complete"]
+    files = list(finished.rglob("*.parquet"))
+    assert len(files) == 4 + 5 * 3
+    for path in files:
+        assert json.loads(pq.read_schema(path).metadata[b"nsim"]) == manifest
+    run = Run.open(finished)
+    for frame in (run.energy(), run.latency(), run.counts(), run.operations(), run.utilization()):
+        assert frame.attrs["nsim"] == manifest
+
+
+def test_states_are_the_walk(finished: Path) -> None:
+    run = Run.open(finished)
+    np.testing.assert_array_equal(run.folder.state(2), np.load(finished / "images.npy"))
+
+
+def test_not_begun_by_the_command_line(stopped: Path) -> None:
+    process = start("run", "--resume", str(stopped))
+    _, error = process.communicate()
+    assert process.returncode == 2
+    assert error == (
+        f"nsim: {stopped}: not begun by `nsim run`; go on with it in Python: "
+        f"nsim.run(mapping, ..., out='{stopped}', resume=True)\n"
+    )
