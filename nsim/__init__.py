@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 
     from nsim.frontends.model import Model
     from nsim.hw_models.mapping.mapping import Mapping
-    from nsim.reports.run import Run, Timing
+    from nsim.reports.run import Run
+    from nsim.reports.step_meter import Timing
+    from nsim.reports.workers import Workers
     from nsim.simulator.engine import Call, Precision
 
 __version__ = "0.1.0"
@@ -71,13 +73,16 @@ def run(
     timing: Timing = "analytic",
     out: str | Path | None = None,
     resume: bool = False,
+    detail_steps: str = "all",
+    workers: Workers | None = None,
 ) -> Run:
     """Generate ``images`` images and count, time and price every sampler step on the chip.
 
     ``sampler`` like "ddim:50" (default: the model's own); ``calibration``: one of the chip's sets of
     figures (default: the chip's); ``timing``: closed formulas ("analytic") or every packet through the
     mesh ("event"). With ``out``, everything is written to that new folder step by step;
-    ``resume`` goes on with a run that was stopped in it.
+    ``resume`` goes on with a run that was stopped in it. ``detail_steps``: which sampler steps are measured
+    on the chip, as "n:20"; ``workers``: where (see nsim.reports.workers.Workers), this process by default.
     """
     from nsim.reports.run import run_sampler
 
@@ -91,6 +96,8 @@ def run(
         timing=timing,
         out=folder,
         resume=resume,
+        detail_steps=detail_steps,
+        workers=workers,
     )
 
 

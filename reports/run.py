@@ -8,11 +8,10 @@ import weakref
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 
 from nsim.errors import RunError
 from nsim.frontends.load import sha256
@@ -21,27 +20,26 @@ from nsim.hw_models.catalog import load_chip, load_cost_rule
 from nsim.hw_models.mapping.mapping import Mapping
 from nsim.hw_models.spec import Calibration, ChipSpec
 from nsim.provenance import provenance
+from nsim.reports.detail_steps import extrapolate, fill_steps, parse_detail_steps
 from nsim.reports.energy import Activity, EnergyReport, price
 from nsim.reports.event_totals import event_totals
 from nsim.reports.papers_rule import PapersRule, papers_rule
+from nsim.reports.played_steps import play_steps
 from nsim.reports.run_folder import RunFolder
+from nsim.reports.step_meter import StepMeter, Timing
 from nsim.reports.traced_layers import traced_layers
 from nsim.reports.uncertainty import DRAWS, Uncertainty, uncertainty
-from nsim.simulator.core_counts import CORE_EVENTS, CoreCounter, EventCounts
-from nsim.simulator.engine import Call, Engine, Precision
-from nsim.simulator.event_timing import EventTimer
-from nsim.simulator.link_loads import LinkCounter
-from nsim.simulator.timing import TickTimes, analytic_times
+from nsim.reports.workers import Workers
+from nsim.simulator.core_counts import calls_beside_cores
+from nsim.simulator.engine import Precision
 from nsim.units import NS_PER_MS
-from nsim.workloads.samplers import initial_noise, parse_sampler, trajectory
+from nsim.workloads.samplers import initial_noise, parse_sampler
 
 if TYPE_CHECKING:
     from nsim.reports.run_plots import RunPlots
 
 Progress = Callable[[int, int], None]
 """Called after every sampler step with (steps done, steps in all)."""
-Timing = Literal["analytic", "event"]
-"""How ticks are timed: by closed formulas (a lower bound), or packet by packet through the mesh."""
 
 
 def run_sampler(
@@ -56,6 +54,8 @@ def run_sampler(
     threads: int | None = None,
     progress: Progress | None = None,
     resume: bool = False,
+    detail_steps: str = "all",
+    workers: Workers | None = None,
 ) -> Run:
     """Generate images on the chip, writing each sampler step to the run folder as it ends.
 
@@ -67,6 +67,10 @@ def run_sampler(
     folder ends up as if it had never been stopped, byte for byte. RunError when it was begun with other
     settings or versions, or is damaged.
 
+    ``detail_steps``: sampler steps whose events are counted and timed on the chip, "all", "0,10,20" or
+    "n:20" (see `detail_steps`). All steps are played; the totals of the others are extrapolated, and said
+    to be. ``workers``: where steps are measured, this process by default; no effect on results.
+
     ``timing``: "analytic" takes the busiest core's work in a tick as if every packet were there from the
     start (see `analytic_times`); "event" follows every packet from core to core through FIFO links (see
     `EventTimer`). Spikes, events and priced counts are the same; times, and what is paid per time, are not.
@@ -75,35 +79,20 @@ def run_sampler(
     spec = parse_sampler(sampler or model.sampler)
     if images < 1:
         raise RunError(f"{images} images: at least 1 is needed")
-    figures = mapping.chip.calibration(calibration)
+    mapping.chip.calibration(calibration)  # an unknown one is refused before anything is written
     name = calibration or mapping.chip.default_calibration
-    manifest = _manifest(mapping, str(spec), seed, images, name, precision, timing)
+    walk = spec.build(seed)
+    measured = parse_detail_steps(detail_steps, len(walk.timesteps))
+    manifest = _manifest(mapping, str(spec), seed, images, name, precision, timing, measured)
     folder = _folder(out, manifest, resume)
     _write_mapping(folder, mapping)
 
-    engine, counter = Engine(model.network, precision, threads), CoreCounter(mapping)
-    links = LinkCounter(mapping)
-    tick_times = _tick_timer(timing, mapping, figures)
-    folder.write_table("beside_cores", _beside_cores(counter.per_call))
-    walk = spec.build(seed)
-    calls: list[Call] = []
-
-    def denoise(x: np.ndarray, t: np.ndarray) -> np.ndarray:
-        calls.append(engine.call(x, t))
-        return calls[-1].eps
-
-    done = folder.steps_done
-    shape = model.network.population_by_name[model.network.image].shape
+    done, shape = folder.steps_done, model.network.population_by_name[model.network.image].shape
     x = folder.state(done - 1) if done else initial_noise((images, *shape), seed)
-    for step in trajectory(denoise, walk, x, first=done):
-        call = calls.pop()
-        counts = counter.count(call)
-        times = tick_times(call, counts)
-        folder.write_step("events", step.index, _events_table(counts))
-        folder.write_step("operations", step.index, call.counts)
-        folder.write_step("latency", step.index, _latency_table(times, mapping))
-        folder.write_step("links", step.index, _links_table(links.count(call)))
-        folder.write_step("times", step.index, _other_times(counts, mapping.chip, name))
+    meter = StepMeter(mapping, name, timing, precision, threads)
+    for step in play_steps(meter, walk, x, done, measured, workers):
+        for table, rows in step.tables.items():
+            folder.write_step(table, step.index, rows)
         folder.write_state(step.index, step.x)
         x = step.x
         if progress is not None:
@@ -132,6 +121,7 @@ def _write_mapping(folder: RunFolder, mapping: Mapping) -> None:
     capacities = [(name, r, most) for name, grid in mapping.grids.items() for r, most in grid.limits.items()]
     folder.write_table("capacities", pd.DataFrame(capacities, columns=["layer", "resource", "available"]))
     folder.write_table("traced_layers", traced_layers(mapping.model.network))
+    folder.write_table("beside_cores", _beside_cores(calls_beside_cores(mapping)))
 
 
 class Run:
@@ -153,6 +143,43 @@ class Run:
     def images(self) -> int:
         """Number of images generated."""
         return int(self.manifest["images"])
+
+    @property
+    def measured_steps(self) -> np.ndarray:
+        """Sampler steps that were counted and timed on the chip.
+
+        All, unless the run was asked for fewer: then counts, latency and energy of every other step are
+        those of its nearest measured one, and `extrapolation` says how far totals can be trusted. What is
+        known of the model as traced (`operations`) is known of every step.
+        """
+        return np.array(self.folder.measured_steps)
+
+    @property
+    def all_measured(self) -> bool:
+        """Whether every sampler step was measured."""
+        return bool(self.manifest["detail_steps"] == "all")
+
+    def extrapolation(self) -> pd.DataFrame:
+        """One row per total that rests on measured steps: its standard error and 95 % interval.
+
+        Columns quantity ("energy_pj", "time_ns"), cause (missing for the total), total, standard_error,
+        low, high; see `detail_steps` for the rule. Errors are 0 where all steps were measured.
+        """
+        measured, steps = self.measured_steps, int(self.manifest["sampler_steps"])
+        cells = self.report.cells
+        known = cells[cells["sampler_step"].isin(measured) & cells["energy_pj"].notna()]
+        by_cause = known.groupby(["sampler_step", "cause"])["energy_pj"].sum().unstack(fill_value=0.0)
+        time_ns = self._latency.groupby("sampler_step")["time_ns"].sum()
+        columns = [
+            ("energy_pj", None, by_cause.sum(axis=1)),
+            *(("energy_pj", cause, by_cause[cause]) for cause in by_cause),
+            ("time_ns", None, time_ns),
+        ]
+        rows = [
+            {"quantity": name, "cause": cause, **vars(extrapolate(y[measured].to_numpy(), measured, steps))}
+            for name, cause, y in columns
+        ]
+        return pd.DataFrame(rows)
 
     @cached_property
     def chip(self) -> ChipSpec:
@@ -195,7 +222,7 @@ class Run:
 
         ``mesh_x`` counts tile columns over all chips.
         """
-        return self._attributed(self.folder.all_steps("links"))
+        return self._attributed(self._filled(self.folder.all_steps("links")))
 
     def utilization(self) -> pd.DataFrame:
         """Layer, core, resource, used, available, share: what every core uses of what it has."""
@@ -276,6 +303,8 @@ class Run:
     def _attributed(self, frame: pd.DataFrame) -> pd.DataFrame:
         """A copy of a frame that says where it comes from (``frame.attrs["nsim"]``)."""
         copy = frame.copy()
+        if not self.all_measured and "sampler_step" in frame:
+            copy["measured"] = frame["sampler_step"].isin(self.measured_steps)
         copy.attrs["nsim"] = self.folder.provenance
         return copy
 
@@ -295,23 +324,21 @@ class Run:
 
     @cached_property
     def _times(self) -> pd.DataFrame:
-        return self.folder.all_steps("times")
+        return self._filled(self.folder.all_steps("times"))
 
     @cached_property
     def _latency(self) -> pd.DataFrame:
-        return self.folder.all_steps("latency")
+        return self._filled(self.folder.all_steps("latency"))
 
     @cached_property
     def _counts(self) -> pd.DataFrame:
-        return event_totals(self.folder, self.cores["layer"].to_list(), self.images)
+        return self._filled(event_totals(self.folder, self.cores["layer"].to_list(), self.images))
 
-
-def _tick_timer(
-    timing: Timing, mapping: Mapping, calibration: Calibration
-) -> Callable[[Call, EventCounts], TickTimes]:
-    if timing == "event":
-        return EventTimer(mapping, calibration).times
-    return lambda _, counts: analytic_times(counts, calibration)
+    def _filled(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """Steps that were not measured, like their nearest measured ones: every total is one of all steps."""
+        if self.all_measured:
+            return frame
+        return fill_steps(frame, self.measured_steps, int(self.manifest["sampler_steps"]))
 
 
 def _manifest(
@@ -322,8 +349,10 @@ def _manifest(
     calibration: str,
     precision: Precision,
     timing: Timing,
+    measured: tuple[int, ...],
 ) -> dict[str, Any]:
     model = mapping.model
+    sampler_steps = len(parse_sampler(sampler).build(seed).timesteps)
     return {
         "complete": False,
         "model": {
@@ -346,7 +375,8 @@ def _manifest(
         "timing": timing,
         "precision": precision,
         "sampler": sampler,
-        "sampler_steps": len(parse_sampler(sampler).build(seed).timesteps),
+        "sampler_steps": sampler_steps,
+        "detail_steps": "all" if len(measured) == sampler_steps else list(measured),
         "seed": seed,
         "images": images,
         "made_with": provenance(),
@@ -356,61 +386,3 @@ def _manifest(
 def _beside_cores(per_call: dict[tuple[str, str], int]) -> pd.DataFrame:
     rows = [(layer, event, count) for (layer, event), count in per_call.items()]
     return pd.DataFrame(rows, columns=["layer", "event", "count"])
-
-
-def _events_table(counts: EventCounts) -> pa.Table:
-    """Columns tick, core, and one per event: every tick and core, images added up."""
-    _, ticks, cores = counts.per_core["spike"].shape
-    columns = {
-        "tick": np.repeat(np.arange(ticks, dtype=np.int32), cores),
-        "core": np.tile(np.arange(cores, dtype=np.int32), ticks),
-    }
-    columns.update({e: counts.per_core[e].sum(axis=0).ravel() for e in CORE_EVENTS})
-    return pa.table(columns)
-
-
-def _links_table(loads: dict[str, np.ndarray]) -> pd.DataFrame:
-    """One row per link of the mesh that a packet used."""
-    frames = []
-    for direction, packets in loads.items():
-        y, x = np.nonzero(packets)
-        frames.append(
-            pd.DataFrame({"direction": direction, "mesh_x": x, "tile_y": y, "packets": packets[y, x]})
-        )
-    return pd.concat(frames, ignore_index=True)
-
-
-def _other_times(counts: EventCounts, chip: ChipSpec, own: str) -> pd.DataFrame:
-    """Time of every tick with the figures of every calibration but the run's own, by the closed formulas."""
-    frames = [pd.DataFrame({"calibration": pd.Series(dtype="str"), "image": [], "tick": [], "time_ns": []})]
-    for name, calibration in chip.calibrations.items():
-        if name == own:
-            continue
-        times = analytic_times(counts, calibration)
-        images, ticks = times.core_ns.shape
-        frames.append(
-            pd.DataFrame(
-                {
-                    "calibration": name,
-                    "image": np.repeat(np.arange(images), ticks),
-                    "tick": np.tile(np.arange(ticks), images),
-                    "time_ns": (times.core_ns + times.barrier_ns).ravel(),
-                }
-            )
-        )
-    return pd.concat(frames[1:] or frames, ignore_index=True)
-
-
-def _latency_table(times: TickTimes, mapping: Mapping) -> pd.DataFrame:
-    images, ticks = times.core_ns.shape
-    return pd.DataFrame(
-        {
-            "image": np.repeat(np.arange(images), ticks),
-            "tick": np.tile(np.arange(ticks), images),
-            "core_ns": times.core_ns.ravel(),
-            "barrier_ns": times.barrier_ns.ravel(),
-            "time_ns": (times.core_ns + times.barrier_ns).ravel(),
-            "busiest_core": times.busiest.ravel(),
-            "busiest_layer": mapping.layer_of_core[times.busiest.ravel()],
-        }
-    )

@@ -116,12 +116,20 @@ class RunFolder:
             done += 1
         return done
 
+    @property
+    def measured_steps(self) -> list[int]:
+        """Sampler steps that have all tables; the others have operations alone."""
+        manifest = self.manifest
+        steps: list[int] | str = manifest["detail_steps"]
+        return list(range(int(manifest["sampler_steps"]))) if isinstance(steps, str) else steps
+
     def _check_steps(self, done: int) -> None:
         """Refuse a folder that lacks a file of its first ``done`` steps, or holds one that cannot be read."""
         for name in TABLES if done else ():
             _check_table(self.path / f"{name}.parquet")
+        measured = set(self.measured_steps)
         for step in range(done):
-            for name in STEP_TABLES:
+            for name in STEP_TABLES if step in measured else ("operations",):
                 _check_table(self._step(name, step))
             self.state(step)
         last = max((int(path.stem) for path in (self.path / "states").glob("*.npy")), default=-1)

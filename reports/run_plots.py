@@ -45,7 +45,11 @@ class RunPlots:
         """What the figures are of."""
         m = self._run.manifest
         images = "" if self._run.images == 1 else f", {self._run.images} images"
-        return f"{m['model']['name']} on {m['chip']} ({m['calibration']}), {m['sampler']}{images}"
+        run = f"{m['model']['name']} on {m['chip']} ({m['calibration']}), {m['sampler']}{images}"
+        if self._run.all_measured:
+            return run
+        measured, steps = len(self._run.measured_steps), m["sampler_steps"]
+        return f"{run}; {measured} of {steps} steps measured, the others drawn like the nearest of them"
 
     def energy(self) -> Figure:
         """Energy of every sampler step, stacked by cause."""

@@ -9,6 +9,7 @@ from rich.table import Table
 
 from nsim.hw_models.mapping.mapping import Mapping
 from nsim.hw_models.mapping.partition import RESOURCES, cores_per_chip
+from nsim.reports.detail_tables import detail_facts, detail_lines
 from nsim.reports.estimate import StaticEstimate
 from nsim.reports.run import Run
 from nsim.units import NS_PER_MS, PJ_PER_UJ
@@ -115,6 +116,7 @@ def run_facts(run: Run) -> dict[str, Any]:
     layers = cells.groupby("layer", sort=False)["energy_pj"].agg(_sum)
     return {
         "manifest": run.manifest,
+        **detail_facts(run),
         "images": run.images,
         "calls": calls,
         "energy_pj": run.report.total_pj,
@@ -166,6 +168,7 @@ def run_tables(run: Run) -> list[Table | str]:
     )
     return [
         head,
+        *detail_lines(run),
         _causes(facts, calls),
         _layers(run, facts, calls),
         _operations(facts),
