@@ -28,6 +28,7 @@ from nsim.reports.run_folder import RunFolder
 from nsim.reports.traced_layers import traced_layers
 from nsim.reports.uncertainty import DRAWS, Uncertainty, uncertainty
 from nsim.simulator.core_counts import CORE_EVENTS, CoreCounter, EventCounts
+from nsim.simulator.cycle_timing import CycleTimer
 from nsim.simulator.engine import Call, Engine, Precision
 from nsim.simulator.event_timing import EventTimer
 from nsim.simulator.link_loads import LinkCounter
@@ -40,8 +41,9 @@ if TYPE_CHECKING:
 
 Progress = Callable[[int, int], None]
 """Called after every sampler step with (steps done, steps in all)."""
-Timing = Literal["analytic", "event"]
-"""How ticks are timed: by closed formulas (a lower bound), or packet by packet through the mesh."""
+Timing = Literal["analytic", "event", "cycle"]
+"""How ticks are timed: by closed formulas (a lower bound), or packet by packet through the mesh, its buffers
+without bounds or finite."""
 
 
 def run_sampler(
@@ -69,13 +71,16 @@ def run_sampler(
 
     ``timing``: "analytic" takes the busiest core's work in a tick as if every packet were there from the
     start (see `analytic_times`); "event" follows every packet from core to core through FIFO links (see
-    `EventTimer`). Spikes, events and priced counts are the same; times, and what is paid per time, are not.
+    `EventTimer`), "cycle" through routers with finite buffers and back-pressure (see `CycleTimer`). Spikes,
+    events and priced counts are the same; times, and what is paid per time, are not. ChipFileError for
+    "cycle" on a chip whose file does not say how large the buffers are.
     """
     model = mapping.model
     spec = parse_sampler(sampler or model.sampler)
     if images < 1:
         raise RunError(f"{images} images: at least 1 is needed")
     figures = mapping.chip.calibration(calibration)
+    tick_times = _tick_timer(timing, mapping, figures)
     name = calibration or mapping.chip.default_calibration
     manifest = _manifest(mapping, str(spec), seed, images, name, precision, timing)
     folder = _folder(out, manifest, resume)
@@ -83,7 +88,6 @@ def run_sampler(
 
     engine, counter = Engine(model.network, precision, threads), CoreCounter(mapping)
     links = LinkCounter(mapping)
-    tick_times = _tick_timer(timing, mapping, figures)
     folder.write_table("beside_cores", _beside_cores(counter.per_call))
     walk = spec.build(seed)
     calls: list[Call] = []
@@ -183,7 +187,11 @@ class Run:
         return self._attributed(self._operations)
 
     def latency(self) -> pd.DataFrame:
-        """sampler_step, image, tick, core_ns, barrier_ns, time_ns, busiest_core, busiest_layer."""
+        """sampler_step, image, tick, core_ns, barrier_ns, time_ns, busiest_core, busiest_layer.
+
+        Timed by "cycle", also how full buffers got, see `BufferUse`: buffer_places, router_peak, core_peak,
+        routers_full, cores_full, stalled_ns, stalled_core, stalled_layer, held_ns.
+        """
         return self._attributed(self._latency)
 
     def energy(self, calibration: str | None = None) -> pd.DataFrame:
@@ -311,6 +319,8 @@ def _tick_timer(
 ) -> Callable[[Call, EventCounts], TickTimes]:
     if timing == "event":
         return EventTimer(mapping, calibration).times
+    if timing == "cycle":
+        return CycleTimer(mapping, calibration).times
     return lambda _, counts: analytic_times(counts, calibration)
 
 
@@ -403,7 +413,7 @@ def _other_times(counts: EventCounts, chip: ChipSpec, own: str) -> pd.DataFrame:
 
 def _latency_table(times: TickTimes, mapping: Mapping) -> pd.DataFrame:
     images, ticks = times.core_ns.shape
-    return pd.DataFrame(
+    frame = pd.DataFrame(
         {
             "image": np.repeat(np.arange(images), ticks),
             "tick": np.tile(np.arange(ticks), images),
@@ -413,4 +423,18 @@ def _latency_table(times: TickTimes, mapping: Mapping) -> pd.DataFrame:
             "busiest_core": times.busiest.ravel(),
             "busiest_layer": mapping.layer_of_core[times.busiest.ravel()],
         }
+    )
+    if times.buffers is None:
+        return frame
+    use = times.buffers
+    return frame.assign(
+        buffer_places=use.places,
+        router_peak=use.router_peak.ravel(),
+        core_peak=use.core_peak.ravel(),
+        routers_full=use.routers_full.ravel(),
+        cores_full=use.cores_full.ravel(),
+        stalled_ns=use.stalled_ns.ravel(),
+        stalled_core=use.stalled_core.ravel(),
+        stalled_layer=mapping.layer_of_core[use.stalled_core.ravel()],
+        held_ns=use.held_ns.ravel(),
     )

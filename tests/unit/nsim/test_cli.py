@@ -67,13 +67,15 @@ def test_run_writes_a_folder_and_accounts_for_everything(
     assert capsys.readouterr().err == message
 
 
+@pytest.mark.parametrize("timing", ["event", "cycle"])
 def test_run_times_packet_by_packet(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, timing: str
 ) -> None:
     out = tmp_path / "a"
     arguments = ("run", "sddpm-digits", "--sampler", "ddim:1", "--time-steps", "2", "--out", str(out))
-    _json(monkeypatch, capsys, *arguments, "--timing", "event")
-    assert json.loads((out / "manifest.json").read_text())["timing"] == "event"
+    facts = _json(monkeypatch, capsys, *arguments, "--timing", timing)
+    assert json.loads((out / "manifest.json").read_text())["timing"] == timing
+    assert (facts["buffers"] is None) == (timing == "event")
 
 
 def test_check_agrees_with_brian2(
