@@ -300,6 +300,29 @@ def test_cycle_times_keep_the_bound_and_say_what_filled(mapping: Mapping, tiny_c
     assert not large.buffers.cores_full.any() and not large.buffers.routers_full.any()
 
 
+def test_where_no_buffer_fills_event_stays_within_5_percent_of_cycle() -> None:
+    """Convolutions on Loihi's own buffers: ticks that send packets, by whether a buffer filled."""
+    calm, pressed = [], []
+    figures = LOIHI.calibration("boardfit")
+    for blocks, seed, compartments in (
+        (("conv", "residual", "down"), 1, 64),
+        (("conv", "grouped", "conv"), 2, 256),
+        (("depthwise", "conv", "up"), 3, 64),
+    ):
+        network = random_network(blocks, seed, (12, 12))
+        mapping = map_on(network, small_loihi({"compartments": compartments}))
+        call = play(network, 2, seed)
+        counts = CoreCounter(mapping).count(call)
+        event, cycle = (timer(mapping, figures).times(call, counts) for timer in (EventTimer, CycleTimer))
+        assert cycle.buffers is not None
+        full = (cycle.buffers.routers_full > 0) | (cycle.buffers.cores_full > 0)
+        later, sends = cycle.core_ns / event.core_ns - 1, counts.per_core["packet_out"].any(axis=2)
+        calm.extend(later[sends & ~full])
+        pressed.extend(later[full])
+    assert len(calm) >= 8 and np.abs(calm).max() < 0.05
+    assert len(pressed) >= 8 and max(pressed) > 0.05  # which is why the level exists
+
+
 def test_a_run_says_how_it_was_timed(tiny_network: Network, tmp_path: Path) -> None:
     mapping = map_on(tiny_network, small_loihi())
     event = run_sampler(mapping, images=2, timing="event", out=tmp_path / "event", threads=1)
