@@ -79,10 +79,11 @@ def run(
     """Generate ``images`` images and count, time and price every sampler step on the chip.
 
     ``sampler`` like "ddim:50" (default: the model's own); ``calibration``: one of the chip's sets of
-    figures (default: the chip's); ``timing``: closed formulas ("analytic") or every packet through the
-    mesh ("event"). With ``out``, everything is written to that new folder step by step;
-    ``resume`` goes on with a run that was stopped in it. ``detail_steps``: which sampler steps are measured
-    on the chip, as "n:20"; ``workers``: where (see nsim.reports.workers.Workers), this process by default.
+    figures (default: the chip's); ``timing``: closed formulas ("analytic"), or every packet through the
+    mesh, with buffers without bounds ("event") or finite ones ("cycle"). With ``out``, everything is written
+    to that new folder step by step; ``resume`` goes on with a run that was stopped in it. ``detail_steps``:
+    which sampler steps are measured on the chip, as "n:20"; ``workers``: where (see
+    nsim.reports.workers.Workers), this process by default.
     """
     from nsim.reports.run import run_sampler
 

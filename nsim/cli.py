@@ -82,8 +82,10 @@ def run(
     seed: Annotated[int, typer.Option(help="Seed of the noise.", min=0)] = 0,
     images: Annotated[int, typer.Option(help="Images to generate, one after the other.", min=1)] = 1,
     timing: Annotated[
-        Literal["analytic", "event"],
-        typer.Option(help="Time ticks by closed formulas, or packet by packet through the mesh."),
+        Literal["analytic", "event", "cycle"],
+        typer.Option(
+            help="Time ticks by closed formulas, or packet by packet: through queues, or finite buffers."
+        ),
     ] = "analytic",
     time_steps: TimeStepsOption = None,
     v_threshold: ThresholdOption = None,

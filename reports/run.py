@@ -73,23 +73,25 @@ def run_sampler(
 
     ``timing``: "analytic" takes the busiest core's work in a tick as if every packet were there from the
     start (see `analytic_times`); "event" follows every packet from core to core through FIFO links (see
-    `EventTimer`). Spikes, events and priced counts are the same; times, and what is paid per time, are not.
+    `EventTimer`), "cycle" through routers with finite buffers and back-pressure (see `CycleTimer`). Spikes,
+    events and priced counts are the same; times, and what is paid per time, are not. ChipFileError for
+    "cycle" on a chip whose file does not say how large the buffers are.
     """
     model = mapping.model
     spec = parse_sampler(sampler or model.sampler)
     if images < 1:
         raise RunError(f"{images} images: at least 1 is needed")
-    mapping.chip.calibration(calibration)  # an unknown one is refused before anything is written
     name = calibration or mapping.chip.default_calibration
     walk = spec.build(seed)
     measured = parse_detail_steps(detail_steps, len(walk.timesteps))
     manifest = _manifest(mapping, str(spec), seed, images, name, precision, timing, measured)
+    meter = StepMeter(mapping, name, timing, precision, threads)
+    meter.check()  # what the chip file does not say is refused before anything is written
     folder = _folder(out, manifest, resume)
     _write_mapping(folder, mapping)
 
     done, shape = folder.steps_done, model.network.population_by_name[model.network.image].shape
     x = folder.state(done - 1) if done else initial_noise((images, *shape), seed)
-    meter = StepMeter(mapping, name, timing, precision, threads)
     for step in play_steps(meter, walk, x, done, measured, workers):
         for table, rows in step.tables.items():
             folder.write_step(table, step.index, rows)
@@ -210,7 +212,11 @@ class Run:
         return self._attributed(self._operations)
 
     def latency(self) -> pd.DataFrame:
-        """sampler_step, image, tick, core_ns, barrier_ns, time_ns, busiest_core, busiest_layer."""
+        """sampler_step, image, tick, core_ns, barrier_ns, time_ns, busiest_core, busiest_layer.
+
+        Timed by "cycle", also how full buffers got, see `BufferUse`: buffer_places, router_peak, core_peak,
+        routers_full, cores_full, stalled_ns, stalled_core, stalled_layer, held_ns.
+        """
         return self._attributed(self._latency)
 
     def energy(self, calibration: str | None = None) -> pd.DataFrame:

@@ -14,14 +14,16 @@ import pyarrow as pa
 from nsim.hw_models.mapping.mapping import Mapping
 from nsim.hw_models.spec import ChipSpec
 from nsim.simulator.core_counts import CORE_EVENTS, CoreCounter, EventCounts
+from nsim.simulator.cycle_timing import CycleTimer
 from nsim.simulator.engine import Call, Engine, Precision
 from nsim.simulator.event_timing import EventTimer
 from nsim.simulator.link_loads import LinkCounter
 from nsim.simulator.timing import TickTimes, analytic_times
 
 Table: TypeAlias = "pa.Table | pd.DataFrame"
-Timing = Literal["analytic", "event"]
-"""How ticks are timed: by closed formulas (a lower bound), or packet by packet through the mesh."""
+Timing = Literal["analytic", "event", "cycle"]
+"""How ticks are timed: by closed formulas (a lower bound), or packet by packet through the mesh, its buffers
+without bounds or finite."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +57,16 @@ class StepMeter:
         figures = self.mapping.chip.calibration(self.calibration)
         if self.timing == "event":
             return EventTimer(self.mapping, figures).times
+        if self.timing == "cycle":
+            return CycleTimer(self.mapping, figures).times
         return lambda _, counts: analytic_times(counts, figures)
+
+    def check(self) -> None:
+        """Raise ChipFileError for a calibration that does not exist, or "cycle" with buffers of unknown size."""
+        if self.timing == "cycle":
+            _ = self._tick_times
+        else:
+            self.mapping.chip.calibration(self.calibration)
 
     def measure(self, call: Call) -> dict[str, Table]:
         """Tables events, latency, links and times of one call."""
@@ -113,7 +124,7 @@ def _other_times(counts: EventCounts, chip: ChipSpec, own: str) -> pd.DataFrame:
 
 def _latency_table(times: TickTimes, mapping: Mapping) -> pd.DataFrame:
     images, ticks = times.core_ns.shape
-    return pd.DataFrame(
+    frame = pd.DataFrame(
         {
             "image": np.repeat(np.arange(images), ticks),
             "tick": np.tile(np.arange(ticks), images),
@@ -123,4 +134,18 @@ def _latency_table(times: TickTimes, mapping: Mapping) -> pd.DataFrame:
             "busiest_core": times.busiest.ravel(),
             "busiest_layer": mapping.layer_of_core[times.busiest.ravel()],
         }
+    )
+    if times.buffers is None:
+        return frame
+    use = times.buffers
+    return frame.assign(
+        buffer_places=use.places,
+        router_peak=use.router_peak.ravel(),
+        core_peak=use.core_peak.ravel(),
+        routers_full=use.routers_full.ravel(),
+        cores_full=use.cores_full.ravel(),
+        stalled_ns=use.stalled_ns.ravel(),
+        stalled_core=use.stalled_core.ravel(),
+        stalled_layer=mapping.layer_of_core[use.stalled_core.ravel()],
+        held_ns=use.held_ns.ravel(),
     )

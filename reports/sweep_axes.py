@@ -45,7 +45,7 @@ AXES = (
     ),
     Axis("chip", str, "map", "chips, by name or file", "loihi"),
     Axis("calibration", str, "run", "sets of figures of the chip", None, None, ("calibration",)),
-    Axis("timing", str, "run", "analytic, event", "analytic"),
+    Axis("timing", str, "run", "analytic, event, cycle", "analytic"),
     Axis(
         "sampler",
         str,

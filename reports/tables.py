@@ -12,7 +12,7 @@ from nsim.hw_models.mapping.partition import RESOURCES, cores_per_chip
 from nsim.reports.detail_tables import detail_facts, detail_lines
 from nsim.reports.estimate import StaticEstimate
 from nsim.reports.run import Run
-from nsim.units import NS_PER_MS, PJ_PER_UJ
+from nsim.units import NS_PER_MS, NS_PER_US, PJ_PER_UJ
 
 
 def mapping_facts(mapping: Mapping, estimate: StaticEstimate) -> dict[str, Any]:
@@ -130,6 +130,7 @@ def run_facts(run: Run) -> dict[str, Any]:
         "time_ns": float(latency["time_ns"].sum()),
         "barrier_ns": float(latency["barrier_ns"].sum()),
         "time_left_out": list(run.times_left_out),
+        "buffers": _buffer_facts(latency),
         "per_call": per_call_facts(run),
     }
 
@@ -153,6 +154,24 @@ def per_call_facts(run: Run) -> dict[str, Any]:
         "papers_rule_pj_per_mac": rule.mac_pj,
         "ann_twin_macs": rule.twin_macs,
         "ann_twin_papers_rule_energy_pj": rule.twin_energy_pj,
+    }
+
+
+def _buffer_facts(latency: pd.DataFrame) -> dict[str, Any] | None:
+    """How full the mesh's buffers got, where they are finite."""
+    if "buffer_places" not in latency:
+        return None
+    full = (latency["routers_full"] > 0) | (latency["cores_full"] > 0)
+    stalled = latency.groupby("stalled_layer")["stalled_ns"].sum()
+    return {
+        "places": int(latency["buffer_places"].iloc[0]),
+        "router_peak": int(latency["router_peak"].max()),
+        "core_peak": int(latency["core_peak"].max()),
+        "ticks": len(latency),
+        "ticks_full": int(full.sum()),
+        "stalled_ns": float(latency["stalled_ns"].sum()),
+        "stalled_layer": str(stalled.idxmax()) if stalled.max() > 0 else None,
+        "held_ns": float(latency["held_ns"].sum()),
     }
 
 
@@ -268,6 +287,8 @@ def _footnotes(facts: dict[str, Any]) -> str:
         lines.append(
             "latency leaves out (no published time): " + ", ".join(map(_words, facts["time_left_out"]))
         )
+    if facts["buffers"] is not None:
+        lines.append(_buffers(facts["buffers"]))
     total = facts["energy_pj"] / PJ_PER_UJ
     interval = facts["energy_pj_interval"]
     ranged = "; ".join(_words(causes) for causes in interval["figures_with_a_range"])
@@ -287,6 +308,17 @@ def _footnotes(facts: dict[str, Any]) -> str:
         f"whole run: {total:,.1f} uJ, {facts['time_ns'] / NS_PER_MS:,.3f} ms for {facts['calls']} calls"
     )
     return "\n".join(lines)
+
+
+def _buffers(use: dict[str, Any]) -> str:
+    if not use["ticks_full"]:
+        most = max(use["router_peak"], use["core_peak"])
+        return f"no buffer filled: at most {most} of {use['places']} places were taken"
+    line = f"buffers of {use['places']} packets filled in {use['ticks_full']:,} of {use['ticks']:,} ticks"
+    if use["stalled_layer"] is None:
+        return f"{line}; no core stood still for it"
+    stalled = f"{use['stalled_ns'] / NS_PER_US:,.1f} us"
+    return f"{line}: cores stood still for {stalled} in all, most in {use['stalled_layer']}"
 
 
 def _sum(values: pd.Series) -> float:

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from nsim import cli
+from nsim.hw_models.catalog import find_chip_file
 from nsim.workloads.checkpoints import find_checkpoint
 
 
@@ -74,6 +75,21 @@ def test_run_times_packet_by_packet(
     arguments = ("run", "sddpm-digits", "--sampler", "ddim:1", "--time-steps", "2", "--out", str(out))
     _json(monkeypatch, capsys, *arguments, "--timing", "event")
     assert json.loads((out / "manifest.json").read_text())["timing"] == "event"
+
+
+def test_cycle_timing_needs_the_size_of_buffers(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    loihi = find_chip_file("loihi").read_text(encoding="utf-8")
+    chip, out = tmp_path / "my.yaml", tmp_path / "a"
+    chip.write_text(loihi[: loihi.index("noc:\n")] + loihi[loihi.index("default_calibration:") :])
+    arguments = ("sddpm-digits", "--chip", str(chip), "--timing", "cycle", "--out", str(out))
+    assert _nsim(monkeypatch, "run", *arguments) == 2
+    assert capsys.readouterr().err == (
+        "nsim: chip 'loihi' has no value for noc.buffer_packets, which --timing cycle needs: "
+        "add one to the chip file, with its source, or use --timing event\n"
+    )
+    assert not out.exists()
 
 
 def test_check_agrees_with_brian2(
