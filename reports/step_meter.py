@@ -62,7 +62,7 @@ class StepMeter:
         return lambda _, counts: analytic_times(counts, figures)
 
     def check(self) -> None:
-        """Raise ChipFileError for a calibration that does not exist, or "cycle" with buffers of unknown size."""
+        """Raise ChipFileError for an unknown calibration, or "cycle" with buffers of unknown size."""
         if self.timing == "cycle":
             _ = self._tick_times
         else:
