@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from nsim.frontends.model import Model
     from nsim.hw_models.mapping.mapping import Mapping
+    from nsim.hw_models.mapping.policies import Policy
     from nsim.reports.run import Run, Timing
     from nsim.simulator.engine import Call, Precision
 
@@ -52,14 +53,15 @@ def simulate(model: Model, x: Any, t: Any, precision: Precision = "float64") -> 
     return Engine(model.network, precision).call(_numpy(x), _numpy(t), keep_currents=True)
 
 
-def map(model: Model, chip: str = "loihi") -> Mapping:
+def map(model: Model, chip: str = "loihi", policy: Policy = "expand") -> Mapping:
     """Lay a model out on a chip: a bundled chip's name, or the path of a chip file.
 
+    ``policy``: what becomes of analog streams, "expand" into synapses or carried by the "host".
     Raises nsim.errors.MappingError for what cannot fit.
     """
     from nsim.hw_models.mapping.mapping import map_model
 
-    return map_model(model, str(chip))
+    return map_model(model, str(chip), policy)
 
 
 def run(

@@ -34,6 +34,10 @@ ThresholdOption = Annotated[
     float | None, typer.Option(help="Firing threshold of every neuron (threshold guidance), e.g. 0.997.")
 ]
 RunArgument = Annotated[Path, typer.Argument(help="Folder of a finished run.")]
+PolicyOption = Annotated[
+    Literal["expand", "host", "graded", "colocate"],
+    typer.Option(help="Analog streams: synapses from earlier spikes, or through the host."),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print plain JSON instead of tables.")]
 
 
@@ -51,6 +55,7 @@ def map_command(
     model: ModelArgument,
     chip: ChipOption = "loihi",
     calibration: CalibrationOption = None,
+    policy: PolicyOption = "expand",
     time_steps: TimeStepsOption = None,
     v_threshold: ThresholdOption = None,
     rate: Annotated[float, typer.Option(help="Firing rate for the static estimate.", min=0, max=1)] = 0.2,
@@ -64,7 +69,7 @@ def map_command(
     from nsim.reports.estimate import static_estimate
     from nsim.reports.tables import mapping_facts, mapping_tables
 
-    mapping = nsim.map(_load(model, time_steps, v_threshold), chip)
+    mapping = nsim.map(_load(model, time_steps, v_threshold), chip, policy)
     estimate = static_estimate(mapping, rate, mapping.chip.calibration(calibration))
     _show(mapping_facts(mapping, estimate) if as_json else mapping_tables(mapping, estimate))
 
@@ -89,6 +94,7 @@ def run(
     ] = "analytic",
     time_steps: TimeStepsOption = None,
     v_threshold: ThresholdOption = None,
+    policy: PolicyOption = "expand",
     threads: Annotated[int | None, typer.Option(help="Threads; no effect on results.", min=1)] = None,
     energy: Annotated[
         str | None, typer.Option(help="Energy models to show side by side, separated by commas, or all.")
@@ -111,7 +117,7 @@ def run(
     folder = out if resume is None else resume
     if model is None or folder is None or (out is not None and resume is not None):
         raise RunError("a run needs a MODEL and one folder: --out NEW_FOLDER, or --resume FOLDER to go on")
-    mapping = nsim.map(_load(model, time_steps, v_threshold), chip)
+    mapping = nsim.map(_load(model, time_steps, v_threshold), chip, policy)
     models = [] if energy is None else parse_energy(energy, mapping.chip)
     with _progress("sampler steps") as progress:
         done = run_sampler(

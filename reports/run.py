@@ -341,7 +341,7 @@ def _manifest(
         "calibration": calibration,
         "cores": mapping.core_count,
         "chips": mapping.chips,
-        "policy": "expand",
+        "policy": mapping.policy,
         "schedule": "pipelined",
         "timing": timing,
         "precision": precision,

@@ -24,7 +24,7 @@ def mapping_facts(mapping: Mapping, estimate: StaticEstimate) -> dict[str, Any]:
         "cores": mapping.core_count,
         "chips": mapping.chips,
         "cores_per_chip": cores_per_chip(mapping.chip),
-        "policy": "expand",
+        "policy": mapping.policy,
         "utilization": {r: {"used": u, "max": m} for r, (u, m) in mapping.utilization().items()},
         "layers": [
             {
@@ -65,7 +65,7 @@ def mapping_tables(mapping: Mapping, estimate: StaticEstimate) -> list[Table | s
             if mapping.chips == 1
             else f"{mapping.chips} chips (one holds {per_chip} cores: too small)"
         )
-        + f"\nweights: {model.weights}; residual streams: expand (synapses from earlier spikes)"
+        + f"\nweights: {model.weights}; residual streams: {mapping.policy}"
     )
     use = Table("resource", "used", "max", "%", "binds in", title="Utilisation, all cores in use")
     binding = list(facts["utilization"])

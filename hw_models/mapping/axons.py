@@ -1,11 +1,11 @@
 """Which neurons share axons, and what their axons take of a core at either end.
 
 A population axon carries the spikes of a group of neurons to one core: one entry there, with a synapse list
-for each neuron of the group, and two output entries for the whole group on the core that sends. A neuron on its
-own takes one entry at either end (a discrete axon). Neurons can only share when they reach the same cores, so a
-group is the channels of one position that lie on one core and are treated alike by every projection (see
-`bundles`). The axon at the receiving core holds where its lists begin and a base that is added to their targets
-(nengo-loihi), so positions whose relative targets are the same share the lists as well.
+for each neuron of the group, and two output entries for the whole group on the core that sends. A neuron on
+its own takes one entry at either end (a discrete axon). Neurons can only share when they reach the same cores,
+so a group is the channels of one position that lie on one core and are treated alike by every projection (see
+`bundles`). The axon at the receiving core holds where its lists begin and a base that is added to their
+targets (nengo-loihi), so positions whose relative targets are the same share the lists as well.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def channel_targets(projection: Projection, cut: tuple[int, int]) -> np.ndarray:
 
 
 def bundles(network: Network) -> dict[str, np.ndarray]:
-    """Bundle of every channel of every spiking population: channels that no projection tells apart (int64 [C]).
+    """Bundle of every channel of every spiking population: those that no projection tells apart (int64 [C]).
 
     A dense convolution treats all channels alike, a grouped one those of a group, an identity none.
     """
@@ -85,9 +85,9 @@ def bundles(network: Network) -> dict[str, np.ndarray]:
 
 @dataclass(frozen=True)
 class AxonUse:
-    """What the neurons of one position take for one destination core: ``axons`` there, output ``entries`` here.
+    """What the neurons of one position take for one destination core: ``axons`` there, ``entries`` here.
 
-    Entries within one chip; each axon takes one more to another chip.
+    Output entries within one chip; each axon takes one more to another chip.
     """
 
     axons: int

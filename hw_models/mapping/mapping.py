@@ -13,9 +13,9 @@ from nsim.frontends.model import Model
 from nsim.frontends.network import Network
 from nsim.html_table import html_table
 from nsim.hw_models.catalog import find_chip_file, load_chip
-from nsim.hw_models.mapping.expand import expand
 from nsim.hw_models.mapping.partition import RESOURCES, CoreGrid, cores_per_chip, partition
 from nsim.hw_models.mapping.place import Placement, place_row_major
+from nsim.hw_models.mapping.policies import Policy, lay_out
 from nsim.hw_models.spec import ChipSpec
 
 if TYPE_CHECKING:
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 class Mapping:
     """A model on a chip.
 
-    ``laid_out`` is the network as the cores hold it: analog streams expanded into synapses. ``grids``
-    gives the cores of each population, in order of execution.
+    ``laid_out`` is the network as the cores hold it: analog streams expanded into synapses, or carried by
+    the host (``policy``). ``grids`` gives the cores of each population, in order of execution.
     """
 
     model: Model
@@ -36,6 +36,7 @@ class Mapping:
     laid_out: Network
     grids: dict[str, CoreGrid]
     placement: Placement
+    policy: Policy = "expand"
 
     @property
     def core_count(self) -> int:
@@ -110,15 +111,15 @@ class Mapping:
         )
 
 
-def map_model(model: Model, chip_name: str) -> Mapping:
-    """Lay a model out on a chip (a bundled name or a file): expand, partition, place in row-major order.
+def map_model(model: Model, chip_name: str, policy: Policy = "expand") -> Mapping:
+    """Lay a model out on a chip (a bundled name or a file): streams, partition, placement.
 
     Raises ChipFileError for a chip that cannot be read, MappingError, naming layer, rule, need and limit,
     for what cannot fit.
     """
     chip_file = find_chip_file(chip_name)
     chip = load_chip(chip_name)
-    laid_out = expand(model.network)
+    laid_out = lay_out(model.network, policy, chip)
     grids = partition(laid_out, chip)
     placement = place_row_major(sum(grid.size for grid in grids.values()), chip)
-    return Mapping(model, chip, chip_file, laid_out, grids, placement)
+    return Mapping(model, chip, chip_file, laid_out, grids, placement, policy)

@@ -94,8 +94,9 @@ def partition(network: Network, chip: ChipSpec) -> dict[str, CoreGrid]:
     chip (one entry more each), so that any placement is legal. Raises MappingError for a layer of which
     not even a single neuron fits a core.
     """
-    grids = _cut(_Plan(network, chip.core, chip_crossing=0))
-    if sum(grid.size for grid in grids.values()) > cores_per_chip(chip):
+    plan = _Plan(network, chip.core, chip_crossing=0)
+    grids = _cut(plan) if plan.fewest_cores() <= cores_per_chip(chip) else None
+    if grids is None or sum(grid.size for grid in grids.values()) > cores_per_chip(chip):
         grids = _cut(_Plan(network, chip.core, chip_crossing=1))
     first = 0
     placed = {}
@@ -112,8 +113,15 @@ def cores_per_chip(chip: ChipSpec) -> int:
 
 
 def on_chip(network: Network) -> list[Population]:
-    """Populations that live on cores: neurons, and the read-out elements of streams the host reads."""
-    return [p for p in network.populations if p.kind != "source"]
+    """Populations that live on cores: neurons, and the read-out elements of streams the host reads.
+
+    A stream that no spike reaches directly is summed beside the cores and needs none.
+    """
+    return [
+        p
+        for p in network.populations
+        if p.kind == "neuron" or (p.kind == "analog" and spiking_inputs(network, p.name))
+    ]
 
 
 def _cut(plan: _Plan) -> dict[str, CoreGrid]:
@@ -150,6 +158,13 @@ class _Plan:
         self.fanout: dict[str, dict[bytes, np.ndarray]] = {}
         self._use_cache: dict[tuple[str, bytes, int], list[AxonUse]] = {}
         self.layers = {p.name: _Layer(self, p) for p in on_chip(network)}
+
+    def fewest_cores(self) -> int:
+        """Cores that the compartments alone ask for."""
+        return sum(
+            -(-layer.population.size * layer.per_neuron // layer.limits["compartments"])
+            for layer in self.layers.values()
+        )
 
     def start_over(self, finer: dict[str, int]) -> None:
         """Forget all cuts; ``finer``: sources to be read in smaller channel blocks than a core could hold."""
@@ -316,10 +331,14 @@ class _Layer:
             need, limit = int(single.used[resource].max()), self.limits[resource]
             if need > limit:
                 less = "fan-out" if resource == "output_axons" else "fan-in"
+                host = (
+                    ""
+                    if self.plan.network.streams_via_host
+                    else ", or --policy host if streams were expanded"
+                )
                 raise MappingError(
                     f"{self.population.name}: one neuron alone needs {need:,} {resource.replace('_', ' ')}, "
-                    f"a core has {limit:,}; use a chip with larger cores or a model with less {less} "
-                    "(expanded residual streams count)"
+                    f"a core has {limit:,}; use a chip with larger cores or a model with less {less}{host}"
                 )
 
     def bare_grid(self, h: int, w: int, c: int) -> CoreGrid:

@@ -59,7 +59,7 @@ def brute_force(
     most = core.population_axons.neurons_max.value if core.population_axons else 1
     used: dict[str, dict[int, int]] = {resource: defaultdict(int) for resource in RESOURCES}
     core_of = {name: owners(grid, network.population_by_name[name].shape) for name, grid in grids.items()}
-    for name, grid in grids.items():
+    for name in grids:
         population = network.population_by_name[name]
         soft = population.neuron is not None and population.neuron.v_reset is None
         first_of: dict[int, Neuron] = {}
@@ -192,7 +192,7 @@ def test_a_network_uses_what_its_synapses_need(
 
 
 def test_channels_of_a_position_share_axons() -> None:
-    """36 positions of 2 channels and one core: 36 population axons of 2 output entries, or 72 discrete ones."""
+    """36 positions of 2 channels, one core: 36 population axons of 2 output entries, or 72 discrete ones."""
     network = one_layer(Kernel(4, np.ones((4, 2, 3, 3)), padding=(1, 1)), (6, 6))
     shared = check(network, small_loihi())
     alone = check(network, with_population_axons(small_loihi(), None))
@@ -305,22 +305,26 @@ def test_too_long_a_skip() -> None:
         (
             {"input_axons": 17},
             "b: one neuron alone needs 18 input axons, a core has 17; "
-            "use a chip with larger cores or a model with less fan-in (expanded residual streams count)",
+            "use a chip with larger cores or a model with less fan-in"
+            ", or --policy host if streams were expanded",
         ),
         (
             {"output_axons": 26},
             "a: one neuron alone needs 27 output axons, a core has 26; "
-            "use a chip with larger cores or a model with less fan-out (expanded residual streams count)",
+            "use a chip with larger cores or a model with less fan-out"
+            ", or --policy host if streams were expanded",
         ),
         (
             {"synaptic_words": 17},
             "b: one neuron alone needs 18 synaptic words, a core has 17; "
-            "use a chip with larger cores or a model with less fan-in (expanded residual streams count)",
+            "use a chip with larger cores or a model with less fan-in"
+            ", or --policy host if streams were expanded",
         ),
         (
             {"weight_bits": 2580, "max_words_per_axon": 40},
             "b: one neuron alone needs 41 words per axon, a core has 40; "
-            "use a chip with larger cores or a model with less fan-in (expanded residual streams count)",
+            "use a chip with larger cores or a model with less fan-in"
+            ", or --policy host if streams were expanded",
         ),
     ],
 )
@@ -338,5 +342,6 @@ def test_soft_reset_does_not_fit_one_compartment() -> None:
         partition(network, small_loihi({"compartments": 1}))
     assert str(error.value) == (
         "b: one neuron alone needs 2 compartments, a core has 1; "
-        "use a chip with larger cores or a model with less fan-in (expanded residual streams count)"
+        "use a chip with larger cores or a model with less fan-in"
+        ", or --policy host if streams were expanded"
     )
