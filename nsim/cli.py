@@ -38,6 +38,12 @@ PolicyOption = Annotated[
     Literal["expand", "host", "graded", "colocate"],
     typer.Option(help="Analog streams: synapses from earlier spikes, or through the host."),
 ]
+PlacementOption = Annotated[
+    Literal["optimised", "row-major"], typer.Option(help="Where cores go: few packets x hops, or in order.")
+]
+TrafficOption = Annotated[
+    Path | None, typer.Option(help="Run folder whose measured spikes the placement is optimised for.")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print plain JSON instead of tables.")]
 
 
@@ -56,6 +62,8 @@ def map_command(
     chip: ChipOption = "loihi",
     calibration: CalibrationOption = None,
     policy: PolicyOption = "expand",
+    placement: PlacementOption = "optimised",
+    traffic: TrafficOption = None,
     time_steps: TimeStepsOption = None,
     v_threshold: ThresholdOption = None,
     rate: Annotated[float, typer.Option(help="Firing rate for the static estimate.", min=0, max=1)] = 0.2,
@@ -69,7 +77,7 @@ def map_command(
     from nsim.reports.estimate import static_estimate
     from nsim.reports.tables import mapping_facts, mapping_tables
 
-    mapping = nsim.map(_load(model, time_steps, v_threshold), chip, policy)
+    mapping = nsim.map(_load(model, time_steps, v_threshold), chip, policy, placement, traffic)
     estimate = static_estimate(mapping, rate, mapping.chip.calibration(calibration))
     _show(mapping_facts(mapping, estimate) if as_json else mapping_tables(mapping, estimate))
 
@@ -95,6 +103,8 @@ def run(
     time_steps: TimeStepsOption = None,
     v_threshold: ThresholdOption = None,
     policy: PolicyOption = "expand",
+    placement: PlacementOption = "optimised",
+    traffic: TrafficOption = None,
     threads: Annotated[int | None, typer.Option(help="Threads; no effect on results.", min=1)] = None,
     energy: Annotated[
         str | None, typer.Option(help="Energy models to show side by side, separated by commas, or all.")
@@ -117,7 +127,7 @@ def run(
     folder = out if resume is None else resume
     if model is None or folder is None or (out is not None and resume is not None):
         raise RunError("a run needs a MODEL and one folder: --out NEW_FOLDER, or --resume FOLDER to go on")
-    mapping = nsim.map(_load(model, time_steps, v_threshold), chip, policy)
+    mapping = nsim.map(_load(model, time_steps, v_threshold), chip, policy, placement, traffic)
     models = [] if energy is None else parse_energy(energy, mapping.chip)
     with _progress("sampler steps") as progress:
         done = run_sampler(

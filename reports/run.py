@@ -191,9 +191,9 @@ class Run:
         return self._attributed(self.report_by(calibration).cells)
 
     def links(self) -> pd.DataFrame:
-        """sampler_step, direction (east, ...), mesh_x, tile_y of the tile it leaves, packets; no rows of 0.
+        """sampler_step, direction (east, ...), mesh_x, mesh_y of the tile it leaves, packets; no rows of 0.
 
-        ``mesh_x`` counts tile columns over all chips.
+        ``mesh_x`` and ``mesh_y`` count tiles over all chips.
         """
         return self._attributed(self.folder.all_steps("links"))
 
@@ -342,6 +342,7 @@ def _manifest(
         "cores": mapping.core_count,
         "chips": mapping.chips,
         "policy": mapping.policy,
+        "placement": {"measured_traffic": mapping.measured, "packet_hops": mapping.packet_hops()[0]},
         "schedule": "pipelined",
         "timing": timing,
         "precision": precision,
@@ -375,7 +376,7 @@ def _links_table(loads: dict[str, np.ndarray]) -> pd.DataFrame:
     for direction, packets in loads.items():
         y, x = np.nonzero(packets)
         frames.append(
-            pd.DataFrame({"direction": direction, "mesh_x": x, "tile_y": y, "packets": packets[y, x]})
+            pd.DataFrame({"direction": direction, "mesh_x": x, "mesh_y": y, "packets": packets[y, x]})
         )
     return pd.concat(frames, ignore_index=True)
 

@@ -17,6 +17,7 @@ from nsim.units import NS_PER_MS, PJ_PER_UJ
 def mapping_facts(mapping: Mapping, estimate: StaticEstimate) -> dict[str, Any]:
     """Everything `nsim map` says, as plain values."""
     binding = mapping.binding()
+    placed, row_major = (hops if mapping.measured else hops * estimate.rate for hops in mapping.packet_hops())
     return {
         "model": mapping.model.name,
         "weights": mapping.model.weights,
@@ -25,6 +26,7 @@ def mapping_facts(mapping: Mapping, estimate: StaticEstimate) -> dict[str, Any]:
         "chips": mapping.chips,
         "cores_per_chip": cores_per_chip(mapping.chip),
         "policy": mapping.policy,
+        "packet_hops_per_time_step": {"as_placed": placed, "row_major": row_major},
         "utilization": {r: {"used": u, "max": m} for r, (u, m) in mapping.utilization().items()},
         "layers": [
             {
@@ -95,6 +97,12 @@ def mapping_tables(mapping: Mapping, estimate: StaticEstimate) -> list[Table | s
     )
     operations.add_row("as traced", f"{estimate.ac_traced:,.0f}", f"{estimate.mac_traced:,}")
     operations.add_row("as laid out", f"{estimate.ac_laid_out:,.0f}", f"{estimate.mac_host:,.0f} (host)")
+    hops = facts["packet_hops_per_time_step"]
+    traffic = "as measured" if mapping.measured else f"at a rate of {estimate.rate:g}"
+    placed = f"Packets x hops per time step, {traffic}: {hops['as_placed']:,.0f}"
+    placed += f", row-major {hops['row_major']:,.0f}"
+    if hops["row_major"]:
+        placed += f" ({hops['as_placed'] / hops['row_major'] - 1:+.0%})"
     report = estimate.report
     cost = (
         f"Static estimate of one call at that rate: {report.total_pj / PJ_PER_UJ:,.0f} uJ, "
@@ -104,7 +112,7 @@ def mapping_tables(mapping: Mapping, estimate: StaticEstimate) -> list[Table | s
     _right(use, 1, 2, 3)
     _right(layers, 1, 2, 5)
     _right(operations, 1, 2)
-    return [head, layers, use, operations, cost]
+    return [head, layers, use, operations, placed, cost]
 
 
 def run_facts(run: Run) -> dict[str, Any]:

@@ -206,7 +206,7 @@ def _packet_maps(
                 window = np.ix_(hit, np.flatnonzero(path.row_hit[r]), np.flatnonzero(path.column_hit[s]))
                 source = own[window]
                 hops_x = np.abs(place.mesh_x[source] - place.mesh_x[target])
-                hops_y = np.abs(place.tile_y[source] - place.tile_y[target])
+                hops_y = np.abs(place.mesh_y[source] - place.mesh_y[target])
                 maps["packet_out"][window] += 1
                 maps["tile_local"][window] += (hops_x + hops_y) == 0
                 maps["hop_x"][window] += hops_x

@@ -13,6 +13,7 @@ from nsim.frontends.kernel import Kernel
 from nsim.frontends.model import Model
 from nsim.frontends.network import Network, NeuronModel, Population, Projection
 from nsim.hw_models.catalog import find_chip_file, load_chip
+from nsim.hw_models.mapping.flow import flow
 from nsim.hw_models.mapping.mapping import Mapping
 from nsim.hw_models.mapping.partition import CoreGrid, partition
 from nsim.hw_models.mapping.place import place_row_major
@@ -52,7 +53,10 @@ def map_on(network: Network, chip: ChipSpec, policy: Policy = "expand") -> Mappi
     laid_out = lay_out(network, policy, chip)
     grids = partition(laid_out, chip)
     placement = place_row_major(sum(grid.size for grid in grids.values()), chip)
-    return Mapping(model_of(network), chip, find_chip_file("loihi"), laid_out, grids, placement, policy)
+    packets = flow(laid_out, grids)
+    return Mapping(
+        model_of(network), chip, find_chip_file("loihi"), laid_out, grids, placement, packets, policy
+    )
 
 
 def join(populations: list[Population], projections: list[Projection], time_steps: int = 3) -> Network:

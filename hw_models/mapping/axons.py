@@ -2,10 +2,10 @@
 
 A population axon carries the spikes of a group of neurons to one core: one entry there, with a synapse list
 for each neuron of the group, and two output entries for the whole group on the core that sends. A neuron on
-its own takes one entry at either end (a discrete axon). Neurons can only share when they reach the same cores,
-so a group is the channels of one position that lie on one core and are treated alike by every projection (see
-`bundles`). The axon at the receiving core holds where its lists begin and a base that is added to their
-targets (nengo-loihi), so positions whose relative targets are the same share the lists as well.
+its own takes one entry at either end (a discrete axon). Neurons can only share when they reach the same
+cores, so a group is the channels of one position that lie on one core and are treated alike by every
+projection (see `bundles`). The axon at the receiving core holds where its lists begin and a base that is
+added to their targets (nengo-loihi), so positions whose relative targets are the same share the lists too.
 """
 
 from __future__ import annotations

@@ -25,7 +25,11 @@ def brute_force(mapping: Mapping, call: Call, ticks: int) -> dict[str, np.ndarra
     core_of = {n: owners(g, network.population_by_name[n].shape) for n, g in mapping.grids.items()}
     place = mapping.cores.set_index("core")
     at = {
-        core: (chip, chip * mapping.placement.tiles_x + x, y)
+        core: (
+            chip,
+            chip % mapping.placement.chips_x * mapping.placement.tiles_x + x,
+            chip // mapping.placement.chips_x * mapping.placement.tiles_y + y,
+        )
         for core, chip, x, y in zip(place.index, place.chip, place.tile_x, place.tile_y, strict=True)
     }
     fed: dict[tuple, list] = defaultdict(list)
