@@ -154,6 +154,7 @@ class Network:
     """Populations, projections and host ops of one denoiser call: image x, diffusion time t, to ``output``.
 
     Everything is named by the module path it came from. ``image`` and ``diffusion_time`` name the inputs.
+    ``streams_via_host``: laid out so that analog populations are summed beside the cores, which takes a tick.
     Raises ValueError when a projection, bias or host op names something that is not there.
     """
 
@@ -166,6 +167,7 @@ class Network:
     projections: tuple[Projection, ...]
     biases: tuple[HostBias, ...]
     host_ops: tuple[HostOp, ...]
+    streams_via_host: bool = False
 
     def __post_init__(self) -> None:
         known = {p.name for p in self.populations} | {h.name for h in self.host_ops} | {self.diffusion_time}
@@ -226,13 +228,18 @@ class Network:
 
     @cached_property
     def depth(self) -> dict[str, int]:
-        """Longest path to each population, in spiking layers before it: the tick its first step can run."""
+        """Longest path to each population, in spiking layers before it: the tick its first step can run.
+
+        With ``streams_via_host`` a neuron hears of a stream one tick after the stream has its last spikes.
+        """
         import networkx as nx
 
+        kind = {p.name: p.kind for p in self.populations}
         depth: dict[str, int] = {}
         for name in nx.topological_sort(self.graph):
+            late = self.streams_via_host and kind.get(name) == "neuron"
             before = (
-                depth[p] + (p in self.population_by_name and self.population_by_name[p].kind == "neuron")
+                depth[p] + (kind.get(p) == "neuron" or (late and kind.get(p) == "analog"))
                 for p in self.graph.predecessors(name)
             )
             depth[name] = max(before, default=0)

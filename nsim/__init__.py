@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
     from nsim.frontends.model import Model
     from nsim.hw_models.mapping.mapping import Mapping
+    from nsim.hw_models.mapping.place import Order
+    from nsim.hw_models.mapping.policies import Policy
     from nsim.reports.run import Run
     from nsim.reports.step_meter import Timing
     from nsim.reports.workers import Workers
@@ -54,14 +56,30 @@ def simulate(model: Model, x: Any, t: Any, precision: Precision = "float64") -> 
     return Engine(model.network, precision).call(_numpy(x), _numpy(t), keep_currents=True)
 
 
-def map(model: Model, chip: str = "loihi") -> Mapping:
+def map(
+    model: Model,
+    chip: str = "loihi",
+    policy: Policy = "expand",
+    placement: Order = "optimised",
+    traffic: str | Path | None = None,
+) -> Mapping:
     """Lay a model out on a chip: a bundled chip's name, or the path of a chip file.
+
+    ``policy``: what becomes of analog streams, "expand" into synapses or carried by the "host".
+    ``placement``: "optimised" for few packets times hops, or "row-major"; ``traffic``: a run folder whose
+    spikes it is optimised for (all neurons fire alike otherwise).
 
     Raises nsim.errors.MappingError for what cannot fit.
     """
     from nsim.hw_models.mapping.mapping import map_model
 
-    return map_model(model, str(chip))
+    rate = None
+    if traffic is not None:
+        from nsim.reports.run import Run
+        from nsim.reports.traffic import firing_rates
+
+        rate = firing_rates(Run.open(traffic))
+    return map_model(model, str(chip), policy, placement, rate)
 
 
 def run(

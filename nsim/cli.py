@@ -14,9 +14,12 @@ from nsim.cli_options import (
     DaskOption,
     JsonOption,
     ModelArgument,
+    PlacementOption,
+    PolicyOption,
     RunArgument,
     ThresholdOption,
     TimeStepsOption,
+    TrafficOption,
     WorkersOption,
 )
 from nsim.cli_output import progress_bar, remark, show
@@ -49,6 +52,9 @@ def map_command(
     model: ModelArgument,
     chip: ChipOption = "loihi",
     calibration: CalibrationOption = None,
+    policy: PolicyOption = "expand",
+    placement: PlacementOption = "optimised",
+    traffic: TrafficOption = None,
     time_steps: TimeStepsOption = None,
     v_threshold: ThresholdOption = None,
     rate: Annotated[float, typer.Option(help="Firing rate for the static estimate.", min=0, max=1)] = 0.2,
@@ -62,7 +68,7 @@ def map_command(
     from nsim.reports.estimate import static_estimate
     from nsim.reports.tables import mapping_facts, mapping_tables
 
-    mapping = nsim.map(_load(model, time_steps, v_threshold), chip)
+    mapping = nsim.map(_load(model, time_steps, v_threshold), chip, policy, placement, traffic)
     estimate = static_estimate(mapping, rate, mapping.chip.calibration(calibration))
     show(mapping_facts(mapping, estimate) if as_json else mapping_tables(mapping, estimate))
 
@@ -92,6 +98,9 @@ def run(
     detail_steps: Annotated[
         str, typer.Option(help="Sampler steps to measure on the chip: all, n:20 (spread evenly), 0,10,20.")
     ] = "all",
+    policy: PolicyOption = "expand",
+    placement: PlacementOption = "optimised",
+    traffic: TrafficOption = None,
     threads: Annotated[int | None, typer.Option(help="Threads; no effect on results.", min=1)] = None,
     energy: Annotated[
         str | None, typer.Option(help="Energy models to show side by side, separated by commas, or all.")
@@ -121,7 +130,7 @@ def run(
     folder = out if resume is None else resume
     if model is None or folder is None or (out is not None and resume is not None):
         raise RunError("a run needs a MODEL and one folder: --out NEW_FOLDER, or --resume FOLDER to go on")
-    mapping = nsim.map(_load(model, time_steps, v_threshold), chip)
+    mapping = nsim.map(_load(model, time_steps, v_threshold), chip, policy, placement, traffic)
     models = [] if energy is None else parse_energy(energy, mapping.chip)
     remark(f"{check_run(mapping, sampler, images, timing, detail_steps)} on one thread")
     elsewhere = Workers(workers or 1, dask) if dask or (workers or 1) > 1 else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -27,4 +27,14 @@ WorkersOption = Annotated[
 DaskOption = Annotated[
     str | None,
     typer.Option(help="Dask scheduler (tcp://host:8786), or `local` for a cluster of --workers processes."),
+]
+PolicyOption = Annotated[
+    Literal["expand", "host", "graded", "colocate"],
+    typer.Option(help="Analog streams: synapses from earlier spikes, or through the host."),
+]
+PlacementOption = Annotated[
+    Literal["optimised", "row-major"], typer.Option(help="Where cores go: few packets x hops, or in order.")
+]
+TrafficOption = Annotated[
+    Path | None, typer.Option(help="Run folder whose measured spikes the placement is optimised for.")
 ]

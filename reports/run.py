@@ -224,9 +224,9 @@ class Run:
         return self._attributed(self.report_by(calibration).cells)
 
     def links(self) -> pd.DataFrame:
-        """sampler_step, direction (east, ...), mesh_x, tile_y of the tile it leaves, packets; no rows of 0.
+        """sampler_step, direction (east, ...), mesh_x, mesh_y of the tile it leaves, packets; no rows of 0.
 
-        ``mesh_x`` counts tile columns over all chips.
+        ``mesh_x`` and ``mesh_y`` count tiles over all chips.
         """
         return self._attributed(self._filled(self.folder.all_steps("links")))
 
@@ -376,7 +376,8 @@ def _manifest(
         "calibration": calibration,
         "cores": mapping.core_count,
         "chips": mapping.chips,
-        "policy": "expand",
+        "policy": mapping.policy,
+        "placement": {"measured_traffic": mapping.measured, "packet_hops": mapping.packet_hops()[0]},
         "schedule": "pipelined",
         "timing": timing,
         "precision": precision,

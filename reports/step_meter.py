@@ -96,7 +96,7 @@ def _links_table(loads: dict[str, np.ndarray]) -> pd.DataFrame:
     for direction, packets in loads.items():
         y, x = np.nonzero(packets)
         frames.append(
-            pd.DataFrame({"direction": direction, "mesh_x": x, "tile_y": y, "packets": packets[y, x]})
+            pd.DataFrame({"direction": direction, "mesh_x": x, "mesh_y": y, "packets": packets[y, x]})
         )
     return pd.concat(frames, ignore_index=True)
 

@@ -18,6 +18,7 @@ from nsim.units import NS_PER_MS, NS_PER_US, PJ_PER_UJ
 def mapping_facts(mapping: Mapping, estimate: StaticEstimate) -> dict[str, Any]:
     """Everything `nsim map` says, as plain values."""
     binding = mapping.binding()
+    placed, row_major = (hops if mapping.measured else hops * estimate.rate for hops in mapping.packet_hops())
     return {
         "model": mapping.model.name,
         "weights": mapping.model.weights,
@@ -25,7 +26,8 @@ def mapping_facts(mapping: Mapping, estimate: StaticEstimate) -> dict[str, Any]:
         "cores": mapping.core_count,
         "chips": mapping.chips,
         "cores_per_chip": cores_per_chip(mapping.chip),
-        "policy": "expand",
+        "policy": mapping.policy,
+        "packet_hops_per_time_step": {"as_placed": placed, "row_major": row_major},
         "utilization": {r: {"used": u, "max": m} for r, (u, m) in mapping.utilization().items()},
         "layers": [
             {
@@ -66,7 +68,7 @@ def mapping_tables(mapping: Mapping, estimate: StaticEstimate) -> list[Table | s
             if mapping.chips == 1
             else f"{mapping.chips} chips (one holds {per_chip} cores: too small)"
         )
-        + f"\nweights: {model.weights}; residual streams: expand (synapses from earlier spikes)"
+        + f"\nweights: {model.weights}; residual streams: {mapping.policy}"
     )
     use = Table("resource", "used", "max", "%", "binds in", title="Utilisation, all cores in use")
     binding = list(facts["utilization"])
@@ -96,6 +98,12 @@ def mapping_tables(mapping: Mapping, estimate: StaticEstimate) -> list[Table | s
     )
     operations.add_row("as traced", f"{estimate.ac_traced:,.0f}", f"{estimate.mac_traced:,}")
     operations.add_row("as laid out", f"{estimate.ac_laid_out:,.0f}", f"{estimate.mac_host:,.0f} (host)")
+    hops = facts["packet_hops_per_time_step"]
+    traffic = "as measured" if mapping.measured else f"at a rate of {estimate.rate:g}"
+    placed = f"Packets x hops per time step, {traffic}: {hops['as_placed']:,.0f}"
+    placed += f", row-major {hops['row_major']:,.0f}"
+    if hops["row_major"]:
+        placed += f" ({hops['as_placed'] / hops['row_major'] - 1:+.0%})"
     report = estimate.report
     cost = (
         f"Static estimate of one call at that rate: {report.total_pj / PJ_PER_UJ:,.0f} uJ, "
@@ -105,7 +113,7 @@ def mapping_tables(mapping: Mapping, estimate: StaticEstimate) -> list[Table | s
     _right(use, 1, 2, 3)
     _right(layers, 1, 2, 5)
     _right(operations, 1, 2)
-    return [head, layers, use, operations, cost]
+    return [head, layers, use, operations, placed, cost]
 
 
 def run_facts(run: Run) -> dict[str, Any]:

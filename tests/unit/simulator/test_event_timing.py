@@ -138,8 +138,8 @@ def test_every_tick_equals_plain_loops_and_simpy(
     counter, figures = CoreCounter(mapping), LOIHI.calibration(calibration)
     counts, ps, place = counter.count(call), in_ps(figures), mapping.placement
     width = int(place.mesh_x.max()) + 1
-    mesh = Mesh(width, int(place.tile_y.max()) + 1, ps["hop_x"], ps["hop_y"])
-    tile = np.array([y * width + x for x, y in zip(place.mesh_x, place.tile_y, strict=True)])
+    mesh = Mesh(width, int(place.mesh_y.max()) + 1, ps["hop_x"], ps["hop_y"])
+    tile = np.array([y * width + x for x, y in zip(place.mesh_x, place.mesh_y, strict=True)])
     routers = Routers(mesh, ps["tile_local"], places, round(1000 * (cycle_ns or 0.001)))
     event, cycle, stalled = np.zeros((3, 1, counter.ticks))
     for at, steps in plain_ticks(mapping, call, ps, counter.ticks):
