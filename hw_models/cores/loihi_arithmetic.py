@@ -58,7 +58,7 @@ def loihi_step(
     """One compartment, one tick: ``(u, v, waiting, spiked)`` from those before and the input; all int64.
 
     ``u := wrap(trunc(u (4096 - decay_u) / 4096) + arriving)``, ``v := clip(trunc(v (4096 - decay_v) / 4096)
-    + u + bias, v_min, v_max)``; held at 0 while ``waiting > 0``; a spike if ``v > threshold``, then ``v := 0``
+    + u + bias, v_min, v_max)``; held at 0 while ``waiting > 0``; a spike if ``v > threshold``, then v is 0
     and the compartment waits ``refractory - 1`` ticks. ``decay_*`` are effective decays (0..4096, see
     `effective_decay`), ``threshold`` and ``bias`` whole values (`threshold_value`, `bias_value`).
 
