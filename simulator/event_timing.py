@@ -16,6 +16,7 @@ from __future__ import annotations
 import numpy as np
 
 from nsim.hw_models.mapping.mapping import Mapping
+from nsim.hw_models.mapping.place import Placement
 from nsim.hw_models.spec import Calibration
 from nsim.simulator.core_counts import EventCounts
 from nsim.simulator.engine import Call
@@ -36,19 +37,22 @@ class EventTimer:
 
     def __init__(self, mapping: Mapping, calibration: Calibration) -> None:
         self.mapping = mapping
-        self.calibration = calibration
-        events = (*NEURON_EVENTS, *INPUT_EVENTS, *LINK_EVENTS)
-        self.cost_ps = {event: round((calibration.time_ns(event) or 0) * PS_PER_NS) for event in events}
-        place = mapping.placement
-        width = int(place.mesh_x.max()) + 1
-        self.mesh = Mesh(width, int(place.mesh_y.max()) + 1, self.cost_ps["hop_x"], self.cost_ps["hop_y"])
-        self.tile = place.mesh_y * width + place.mesh_x
+        self.set_costs(mapping.placement, calibration)
         self.fanouts = fanouts(mapping)
         kinds = [grid.shared_lists for grid in mapping.grids.values()]
         shared = np.repeat(kinds, [grid.size for grid in mapping.grids.values()])
         self.synapse_ps = np.where(
             shared, self.cost_ps["synaptic_event_conv"], self.cost_ps["synaptic_event_dense"]
         )
+
+    def set_costs(self, place: Placement, calibration: Calibration) -> None:
+        """What events take, and the mesh that the cores stand on."""
+        self.calibration = calibration
+        events = (*NEURON_EVENTS, *INPUT_EVENTS, *LINK_EVENTS)
+        self.cost_ps = {event: round((calibration.time_ns(event) or 0) * PS_PER_NS) for event in events}
+        width = int(place.mesh_x.max()) + 1
+        self.mesh = Mesh(width, int(place.mesh_y.max()) + 1, self.cost_ps["hop_x"], self.cost_ps["hop_y"])
+        self.tile = place.mesh_y * width + place.mesh_x
 
     def times(self, call: Call, counts: EventCounts) -> TickTimes:
         """Tick times of a call; ``counts``: its events."""
