@@ -36,7 +36,7 @@ def sddpm_call(precision: Precision) -> Iterator[Measurement]:
 
     model = _model()
     network = quantize(model.network) if precision == "int" else model.network
-    engine, counter = Engine(network, precision), CoreCounter(map_model(model, "loihi"))
+    engine, counter = Engine(network, precision), CoreCounter(map_model(model, "loihi", "host", "row-major"))
     x = np.random.default_rng(0).standard_normal((1, 3, 32, 32)).astype(np.float32)
     t = np.array([500])
     rivals = dense_forwards(SDDPMConfig(), x, t)
