@@ -17,6 +17,7 @@ import numpy as np
 
 from nsim.frontends.network import Network, Projection
 from nsim.hw_models.mapping.axons import axon_channels, axon_groups, channel_targets, spiking_inputs
+from nsim.hw_models.mapping.listed import ListedMapping
 from nsim.hw_models.mapping.mapping import Mapping
 from nsim.hw_models.mapping.partition import CoreGrid, segment_reached
 from nsim.simulator.engine import Call
@@ -45,7 +46,7 @@ class EventCounts:
     event) to the count for one image, for what happens beside the cores. Layers of cores: ``mapping``.
     """
 
-    mapping: Mapping
+    mapping: Mapping | ListedMapping
     per_core: dict[str, np.ndarray]
     per_call: dict[tuple[str, str], int]
 

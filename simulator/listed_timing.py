@@ -50,7 +50,12 @@ class ListedTimer(EventTimer):
                 self._updated[name][step].ravel().view(np.uint8),
                 cores,
                 (fanout.first, fanout.core, fanout.synapses),
-                tuple(self.cost_ps[e] for e in ("update_idle", "update_active", "spike", "packet_out")),
+                (
+                    self.cost_ps["update_idle"],
+                    self.cost_ps["update_active"],
+                    self.cost_ps["spike"],
+                    self.cost_ps["packet_out"],
+                ),
                 clock,
                 packets,
             )

@@ -22,8 +22,7 @@ DIGITS_MODEL = SDDPMConfig(
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """One training run. The learning rate warms up linearly and falls to zero along a cosine; for the last
-    eleventh of the iterations it starts once more, lower (a warm restart: Loshchilov and Hutter 2017).
+    """One training run. The learning rate warms up linearly, then falls to zero along a cosine.
 
     The squared error of eps at diffusion time t is weighted by 1 / SNR(t), which makes it the error of x0,
     kept within ``weight_least`` and ``weight_most``. A spiking U-Net has no path from its input to its
@@ -31,10 +30,9 @@ class TrainConfig:
     errors of eps there are large errors of x0, and decide which digit a sample becomes.
     """
 
-    iterations: int = 13_200
+    iterations: int = 12_000
     batch_size: int = 32
     learning_rate: float = 1e-3
-    restart_learning_rate: float = 5e-4
     warmup_iterations: int = 300
     gradient_norm: float = 1.0
     average_decay: float = 0.999
@@ -45,17 +43,9 @@ class TrainConfig:
 
 
 def learning_rate(config: TrainConfig, iteration: int) -> float:
-    """Linear warm-up, then half a cosine down to zero; after the restart, half a cosine once more."""
-    first = config.iterations * 10 // 11
-    if iteration < first:
-        warm = min(1.0, (iteration + 1) / config.warmup_iterations)
-        return config.learning_rate * warm * _cosine(iteration / first)
-    return config.restart_learning_rate * _cosine((iteration - first) / (config.iterations - first))
-
-
-def _cosine(part: float) -> float:
-    """From 1 to 0 as ``part`` goes from 0 to 1."""
-    return 0.5 * (1.0 + math.cos(math.pi * part))
+    """Linear warm-up, then half a cosine down to zero at the last iteration."""
+    warm = min(1.0, (iteration + 1) / config.warmup_iterations)
+    return config.learning_rate * warm * 0.5 * (1.0 + math.cos(math.pi * iteration / config.iterations))
 
 
 def train(

@@ -83,6 +83,7 @@ def test_manifest(run: Run, mapping: Mapping) -> None:
         "cores": mapping.core_count,
         "chips": 1,
         "policy": "expand",
+        "placement": {"measured_traffic": False, "packet_hops": mapping.packet_hops()[0]},
         "schedule": "pipelined",
         "timing": "analytic",
         "precision": "float32",
