@@ -298,7 +298,8 @@ def check(
 @app.command()
 def chips(
     name: Annotated[
-        str | None, typer.Argument(help="Chip to show in full; all are listed otherwise.")
+        str | None,
+        typer.Argument(help="Chip, or rule of the ANN side, to show in full; all are listed otherwise."),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -306,14 +307,18 @@ def chips(
 
     Example: nsim chips loihi
     """
-    from nsim.hw_models.catalog import chip_names, load_chip
-    from nsim.reports.chip_tables import chip_list, chip_tables
+    from nsim.hw_models.catalog import chip_names, cost_rule_names, load_any_chip, load_cost_rule
+    from nsim.reports.chip_tables import chip_list, chip_tables, rule_tables
 
-    loaded = [load_chip(n) for n in ([name] if name else chip_names())]
+    rules = [load_cost_rule(n) for n in cost_rule_names() if name in (None, n)]
+    loaded = [] if name and rules else [load_any_chip(n) for n in ([name] if name else chip_names())]
     if as_json:
-        show({chip.name: chip.model_dump(mode="json") for chip in loaded})
+        chips_json = {chip.name: chip.model_dump(mode="json") for chip in loaded}
+        show(chips_json | {rule.name: rule.model_dump(mode="json") for rule in rules})
+    elif name:
+        show(chip_tables(loaded[0]) if loaded else rule_tables(rules[0]))
     else:
-        show(chip_tables(loaded[0]) if name else chip_list(loaded))
+        show(chip_list(loaded, rules))
 
 
 @app.command()
