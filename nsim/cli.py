@@ -17,6 +17,7 @@ from nsim.cli_options import (
     PlacementOption,
     PolicyOption,
     RunArgument,
+    ScheduleOption,
     ThresholdOption,
     TimeStepsOption,
     TrafficOption,
@@ -55,6 +56,7 @@ def map_command(
     policy: PolicyOption = "expand",
     placement: PlacementOption = "optimised",
     traffic: TrafficOption = None,
+    schedule: ScheduleOption = "pipelined",
     time_steps: TimeStepsOption = None,
     v_threshold: ThresholdOption = None,
     rate: Annotated[float, typer.Option(help="Firing rate for the static estimate.", min=0, max=1)] = 0.2,
@@ -68,7 +70,7 @@ def map_command(
     from nsim.reports.estimate import static_estimate
     from nsim.reports.tables import mapping_facts, mapping_tables
 
-    mapping = nsim.map(_load(model, time_steps, v_threshold), chip, policy, placement, traffic)
+    mapping = nsim.map(_load(model, time_steps, v_threshold), chip, policy, placement, traffic, schedule)
     estimate = static_estimate(mapping, rate, mapping.chip.calibration(calibration))
     show(mapping_facts(mapping, estimate) if as_json else mapping_tables(mapping, estimate))
 
@@ -101,6 +103,7 @@ def run(
     policy: PolicyOption = "expand",
     placement: PlacementOption = "optimised",
     traffic: TrafficOption = None,
+    schedule: ScheduleOption = "pipelined",
     threads: Annotated[int | None, typer.Option(help="Threads; no effect on results.", min=1)] = None,
     energy: Annotated[
         str | None, typer.Option(help="Energy models to show side by side, separated by commas, or all.")
@@ -130,7 +133,7 @@ def run(
     folder = out if resume is None else resume
     if model is None or folder is None or (out is not None and resume is not None):
         raise RunError("a run needs a MODEL and one folder: --out NEW_FOLDER, or --resume FOLDER to go on")
-    mapping = nsim.map(_load(model, time_steps, v_threshold), chip, policy, placement, traffic)
+    mapping = nsim.map(_load(model, time_steps, v_threshold), chip, policy, placement, traffic, schedule)
     models = [] if energy is None else parse_energy(energy, mapping.chip)
     remark(f"{check_run(mapping, sampler, images, timing, detail_steps)} on one thread")
     elsewhere = Workers(workers or 1, dask) if dask or (workers or 1) > 1 else None
@@ -265,6 +268,27 @@ def export_command(
 
     files = export(Run.open(folder), form, out or folder / "export")
     show({"written_to": list(map(str, files))} if as_json else [f"written to {file}" for file in files])
+
+
+@app.command()
+def trace(
+    folder: RunArgument,
+    out: Annotated[Path, typer.Option(help="File to write: .json (small) or .perfetto-trace (any size).")],
+    step: Annotated[int, typer.Option(help="Sampler step, from 0.", min=0)] = 0,
+    model: Annotated[str | None, typer.Option(help="The run's model file, if not a bundled one.")] = None,
+) -> None:
+    """Write what cores, links and the barrier did in one sampler step, for the viewer at ui.perfetto.dev.
+
+    Example: nsim trace runs/a --step 3 --out step3.perfetto-trace
+    """
+    from nsim.reports.replay import replay
+    from nsim.reports.run import Run
+    from nsim.reports.timeline import timeline
+    from nsim.reports.trace_files import check_trace_path, write_trace
+
+    check_trace_path(out)
+    slices = write_trace(timeline(replay(Run.open(folder), step, model)), out)
+    show([f"{slices:,} slices written to {out}; open it at ui.perfetto.dev"])
 
 
 @app.command()

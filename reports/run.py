@@ -378,7 +378,7 @@ def _manifest(
         "chips": mapping.chips,
         "policy": mapping.policy,
         "placement": {"measured_traffic": mapping.measured, "packet_hops": mapping.packet_hops()[0]},
-        "schedule": "pipelined",
+        "schedule": mapping.schedule,
         "timing": timing,
         "precision": precision,
         "sampler": sampler,

@@ -27,6 +27,7 @@ def mapping_facts(mapping: Mapping, estimate: StaticEstimate) -> dict[str, Any]:
         "chips": mapping.chips,
         "cores_per_chip": cores_per_chip(mapping.chip),
         "policy": mapping.policy,
+        "schedule": mapping.schedule,
         "packet_hops_per_time_step": {"as_placed": placed, "row_major": row_major},
         "utilization": {r: {"used": u, "max": m} for r, (u, m) in mapping.utilization().items()},
         "layers": [
@@ -68,7 +69,8 @@ def mapping_tables(mapping: Mapping, estimate: StaticEstimate) -> list[Table | s
             if mapping.chips == 1
             else f"{mapping.chips} chips (one holds {per_chip} cores: too small)"
         )
-        + f"\nweights: {model.weights}; residual streams: {mapping.policy}"
+        + f"\nweights: {model.weights}; residual streams: {mapping.policy}; "
+        + f"schedule: {mapping.schedule}, {mapping.ticks} ticks per call"
     )
     use = Table("resource", "used", "max", "%", "binds in", title="Utilisation, all cores in use")
     binding = list(facts["utilization"])
