@@ -276,6 +276,7 @@ def trace(
     out: Annotated[Path, typer.Option(help="File to write: .json (small) or .perfetto-trace (any size).")],
     step: Annotated[int, typer.Option(help="Sampler step, from 0.", min=0)] = 0,
     model: Annotated[str | None, typer.Option(help="The run's model file, if not a bundled one.")] = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Write what cores, links and the barrier did in one sampler step, for the viewer at ui.perfetto.dev.
 
@@ -288,7 +289,8 @@ def trace(
 
     check_trace_path(out)
     slices = write_trace(timeline(replay(Run.open(folder), step, model)), out)
-    show([f"{slices:,} slices written to {out}; open it at ui.perfetto.dev"])
+    text = f"{slices:,} slices written to {out}; open it at ui.perfetto.dev"
+    show({"slices": slices, "written_to": str(out)} if as_json else [text])
 
 
 @app.command()
