@@ -9,6 +9,11 @@ from nsim.reports.energy import energy_figures
 from nsim.reports.run import Run
 from nsim.units import NS_PER_MS, PJ_PER_UJ
 
+STREAMS = {
+    "expand": "become synapses from all the spikes they are made of",
+    "host": "travel through the host",
+}
+"""What becomes of residual streams, by mapping policy."""
 WORTH_A_SENTENCE = 0.02
 """Share of the energy from which a group of causes is explained."""
 
@@ -60,8 +65,8 @@ def _reasons(run: Run, per_call: dict[str, Any]) -> dict[str, str]:
     return {
         "synaptic events": (
             f"{laid_out['ac'] / 1e6:,.1f} M accumulates a call, {times:.2f} times the "
-            f"{traced['ac'] / 1e6:,.1f} M of the model as traced: residual streams are real numbers, which "
-            "become synapses from all the spikes they are made of."
+            f"{traced['ac'] / 1e6:,.1f} M of the model as traced. Residual streams are real numbers; here "
+            f"they {STREAMS[m['policy']]}."
         ),
         "neuron updates, active": f"{updates - idle:,.0f} updates a call had something to do.",
         "neuron updates, idle": (
