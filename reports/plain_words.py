@@ -127,10 +127,11 @@ def trust(run: Run) -> list[str]:
     timed = {
         "analytic": "by closed formulas, as if no packet ever waited: a lower bound",
         "event": "packet by packet through the mesh",
+        "cycle": "packet by packet through routers with finite buffers",
     }
     return [
-        "Counted, exact: spikes, synaptic events, updates, packets, hops and host operations of this model, "
-        f"these weights ({m['model']['weights']}) and this noise.",
+        f"Counted, exact{_where_exact(run)}: spikes, synaptic events, updates, packets, hops and host "
+        f"operations of this model, these weights ({m['model']['weights']}) and this noise.",
         f"Estimated: the time of a tick, {timed.get(m['timing'], m['timing'])}.",
         "Published figures, not measured here: every energy and time of an event. By how far their sources "
         f"can be trusted, the energy rests on: {shares} (H: read in a primary source, M: a careful secondary "
@@ -141,6 +142,18 @@ def trust(run: Run) -> list[str]:
         f"Unknown, in no total: {unknown or 'nothing'}.",
         f"Without any line in the chip file: {', '.join(run.report.uncosted) or 'nothing'}.",
     ]
+
+
+def _where_exact(run: Run) -> str:
+    """Which sampler steps were measured, where not all were, and what is said of the others."""
+    if run.all_measured:
+        return ""
+    total = run.extrapolation().iloc[0]
+    steps = f"{len(run.measured_steps)} of {run.manifest['sampler_steps']} sampler steps"
+    return (
+        f" at {steps}, the others taken to be as their nearest measured one (the run's energy "
+        f"{_uj(total['low'])} to {_uj(total['high'])} by this alone, 95 %)"
+    )
 
 
 def confidence_shares(run: Run) -> dict[str, float]:
