@@ -1,4 +1,4 @@
-"""Perfetto's own trace format, written slice by slice: any number of them, a fifth of the size of JSON.
+"""Perfetto's own trace format, written slice by slice: any number of them, in half the room that JSON takes.
 
 A file is one protobuf message, a Trace: a row of TracePackets (field 1). Each packet here has either a
 TrackDescriptor (60), or a TrackEvent (11) and its timestamp (8). Names are told once, as InternedData (12),

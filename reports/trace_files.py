@@ -14,7 +14,7 @@ from nsim.reports.timeline import Slice
 from nsim.units import PS_PER_US
 
 JSON_LIMIT = 200_000
-"""Slices that a JSON file may hold: about 40 MB."""
+"""Slices that a JSON file may hold: about 30 MB."""
 
 
 def write_trace(slices: Iterable[Slice], path: Path) -> int:
