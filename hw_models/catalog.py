@@ -10,6 +10,7 @@ from typing import TypeVar
 from pydantic import BaseModel
 
 from nsim.errors import ChipFileError, MappingError
+from nsim.hw_models import sanafe
 from nsim.hw_models.spec import CHIP_MODELS, AnyChip, ChipSpec, CostRule, MemoryRule
 from nsim.yaml_file import load_yaml, read_text
 
@@ -42,7 +43,10 @@ def load_any_chip(name_or_path: str) -> AnyChip:
         No such chip or file, or a file that breaks the schema: file, line, field, expected, found.
     """
     path = find_chip_file(name_or_path)
-    family = re.search(r"^family:\s*(\w+)", read_text(path, ChipFileError), re.MULTILINE)
+    text = read_text(path, ChipFileError)
+    if re.search(r"^architecture:", text, re.MULTILINE):
+        return sanafe.to_chip(_load(sanafe.ArchitectureFile, path), load_chip("loihi"), str(path))
+    family = re.search(r"^family:\s*(\w+)", text, re.MULTILINE)
     return _load(CHIP_MODELS.get(family[1] if family else "", ChipSpec), path)
 
 

@@ -481,7 +481,7 @@ class AnyChip(Model):
     title: str
     description: str
     family: Family
-    process_nm: Count
+    process_nm: Count | None = None
     default_calibration: str
 
     @model_validator(mode="before")

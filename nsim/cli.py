@@ -363,6 +363,28 @@ def bench(
 
 
 @app.command()
+def silicon(
+    markdown: Annotated[bool, typer.Option(help="Print the table of docs/silicon.md.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """What the chip files predict for published measurements, beside the measurement and the error.
+
+    Example: nsim silicon
+    """
+    from dataclasses import asdict
+
+    from nsim.reports.silicon import silicon as compare
+    from nsim.reports.silicon import silicon_markdown, silicon_tables
+
+    if markdown:
+        sys.stdout.write(silicon_markdown() + "\n")
+    elif as_json:
+        show({"comparisons": [asdict(c) | {"errors": c.errors} for c in compare()]})
+    else:
+        show(silicon_tables())
+
+
+@app.command()
 def train(
     name: Annotated[str, typer.Argument(help="What to train: sddpm-digits.")],
     out: Annotated[Path, typer.Option(help="Checkpoint to write, or to go on with.")],

@@ -24,7 +24,7 @@ def chip_list(chips: list[AnyChip], rules: list[CostRule]) -> list[Table | str]:
     table = Table("name", "chip", "family", "nm", "cores", "calibrations (default first)")
     for chip in chips:
         names = sorted(chip.all_costs, key=lambda n: n != chip.default_calibration)
-        nm = str(chip.process_nm.value)
+        nm = "" if chip.process_nm is None else str(chip.process_nm.value)
         table.add_row(chip.name, chip.title, chip.family, nm, f"{chip.cores:,}", ", ".join(names))
     side = Table("name", "ANN side", "nm", "pJ per MAC", "pJ per AC")
     for rule in rules:

@@ -83,14 +83,11 @@ def conv_storage(
         [tap for tap in axis if 0 <= tap[0] < size] for axis, size in zip(taps, input_shape, strict=False)
     ]
     firsts = [range(0, size, step) for size, step in zip((*shape, weights.shape[3]), block, strict=True)]
-    total = np.zeros(4, np.int64)
-    longest = 0
-    for first in product(*firsts):
-        counts, words_per_axon = _core_storage(weights, inside, first, block, encoding, core)
-        total += counts
-        longest = max(longest, words_per_axon)
-    input_axons, synapses, entries, words = total.tolist()
-    return Storage(input_axons, synapses, entries, words, longest)
+    used = [_core_storage(weights, inside, first, block, encoding, core) for first in product(*firsts)]
+    axons, synapses, stored, words = (
+        sum(column) for column in zip(*(counts for counts, _ in used), strict=True)
+    )
+    return Storage(axons, synapses, stored, words, max(longest for _, longest in used))
 
 
 def _output_shape(

@@ -14,7 +14,10 @@ import numpy as np
 POTENTIAL_BITS = 20
 """Width of the potential, signed; it saturates."""
 
-RESET, SUBTRACT, KEEP = 0, 1, 2
+Reset = Literal[0, 1, 2]
+RESET: Reset = 0
+SUBTRACT: Reset = 1
+KEEP: Reset = 2
 """What becomes of V after a spike (gamma): to R, less the threshold, or nothing."""
 
 
@@ -33,7 +36,7 @@ class Neuron:
     stochastic_leak: bool = False
     floor: int = 0
     threshold_mask: int = 0
-    reset: Literal[0, 1, 2] = 0
+    reset: Reset = RESET
     reset_to: int = 0
     saturates_at_floor: bool = True
 
