@@ -31,22 +31,22 @@ class Unit(BaseModel):
 class CoreUnits(Unit):
     """The parts of a core that cost something."""
 
-    axon_in: tuple[Unit, ...] = Field(min_length=1)
-    synapse: tuple[Unit, ...] = Field(min_length=1)
-    soma: tuple[Unit, ...] = Field(min_length=1)
-    axon_out: tuple[Unit, ...] = Field(min_length=1)
+    axon_in: list[Unit] = Field(min_length=1)
+    synapse: list[Unit] = Field(min_length=1)
+    soma: list[Unit] = Field(min_length=1)
+    axon_out: list[Unit] = Field(min_length=1)
 
 
 class Tile(Unit):
     """A tile and its cores."""
 
-    core: tuple[CoreUnits, ...] = Field(min_length=1)
+    core: list[CoreUnits] = Field(min_length=1)
 
 
 class Architecture(Unit):
     """A mesh of tiles."""
 
-    tile: tuple[Tile, ...] = Field(min_length=1)
+    tile: list[Tile] = Field(min_length=1)
 
 
 class ArchitectureFile(BaseModel):

@@ -77,6 +77,7 @@ def test_names(bundled: dict[str, AnyChip]) -> None:
     assert {name: chip.family for name, chip in bundled.items()} == families
     assert [chip.name for chip in bundled.values()] == [*families]
     assert {name: chip.cores for name, chip in bundled.items() if chip.cores != 128} == {
+        "digital45": 8192,
         "speck": 9,
         "truenorth": 4096,
     }

@@ -107,9 +107,40 @@ def test_chips_lists_and_shows_figures_with_sources(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     facts = _json(monkeypatch, capsys, "chips")
+    assert [*facts] == ["digital45", "loihi", "loihi2", "speck", "truenorth", "ann45", "eyeriss", "h100"]
     assert facts["loihi"]["calibrations"]["boardfit"]["events"]["hop_x"]["energy_pj"]["value"] == 3.0
-    assert _nsim(monkeypatch, "chips", "loihi") == 0
-    assert "davies2018loihi" in capsys.readouterr().out
+    assert facts["eyeriss"]["others"]["dram_access_over_mac"]["value"] == 200
+    for name, shown in {
+        "loihi": "davies2018loihi",
+        "truenorth": "2.297",
+        "loihi2": "Intel has published no energy",
+        "h100": "1.4",
+    }.items():
+        assert _nsim(monkeypatch, "chips", name) == 0
+        assert shown in " ".join(capsys.readouterr().out.split())
+
+
+def test_map_refuses_a_chip_it_cannot_lay_out_on(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert _nsim(monkeypatch, "map", "sddpm-digits", "--chip", "truenorth") == 2
+    assert capsys.readouterr().err == (
+        "nsim: truenorth: networks cannot be laid out on crossbar cores yet, only on synapse_lists; "
+        "`nsim chips` lists the families\n"
+    )
+
+
+def test_silicon_says_what_is_unknown(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = _json(monkeypatch, capsys, "silicon")["comparisons"]
+    assert {row["calibration"] for row in rows if row["errors"] is None} == {
+        "loihi boardfit",
+        "loihi davies2018",
+        "loihi2 unpublished",
+    }
+    assert _nsim(monkeypatch, "silicon") == 0
+    assert "+8.9% to +20.2%" in " ".join(capsys.readouterr().out.split())
 
 
 def _damaged(folder: Path) -> dict[str, Path]:
@@ -251,5 +282,5 @@ def test_python_m_nsim_shows_the_commands() -> None:
     shown = subprocess.run(
         [sys.executable, "-m", "nsim", "--help"], capture_output=True, text=True, check=True
     )
-    for command in ("map", "run", "sweep", "check", "chips", "train", "quality"):
+    for command in ("map", "run", "sweep", "check", "chips", "silicon", "train", "quality"):
         assert f"\n  {command} " in shown.stdout
