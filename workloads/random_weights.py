@@ -1,7 +1,8 @@
-"""SDDPM networks without training: random weights whose BatchNorm statistics make the neurons fire.
+"""Untrained Spiking U-Nets whose neurons fire: random weights, BatchNorm statistics calibrated on noise.
 
-With BatchNorm's default statistics a random network is all but silent (mean rate 0.004); with those of one
-batch of noise it fires at about 0.2, as a trained one does. For measuring speed and size; never for quality.
+For counting and timing at sizes no trained weights are at hand for; never for quality. With BatchNorm's
+default statistics such a network is nearly silent (mean rate 0.004); calibrated, its mean firing rate is
+about 0.2, which no one has shown to be that of a trained one.
 """
 
 from __future__ import annotations
@@ -15,41 +16,44 @@ from torch import nn
 
 from nsim.frontends.lower import lower
 from nsim.frontends.model import Model
-from nsim.workloads.samplers import DIFFUSION_STEPS
 from nsim.workloads.sddpm import SDDPMConfig, SpikingUNet
 from nsim.workloads.twin import twin_counts
 
-WEIGHTS = "random weights, calibrated BatchNorm"
-BATCH = 2
+WEIGHTS = "random, BatchNorm statistics calibrated on noise; not trained"
+"""What stands beside every number from such a network."""
 
 
-def random_sddpm(config: SDDPMConfig, seed: int = 0) -> SpikingUNet:
-    """A Spiking U-Net with initial weights and the BatchNorm statistics of one batch of noise."""
+def random_unet(config: SDDPMConfig, seed: int = 0) -> SpikingUNet:
+    """A Spiking U-Net with weights by its own initialisation from ``seed``.
+
+    Every BatchNorm takes the mean and variance of its inputs over one noise image at the middle of the
+    diffusion, all time steps together, in one forward pass.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        module = SpikingUNet(config)
-        norms = [m for m in module.modules() if isinstance(m, nn.BatchNorm2d)]
-        before = [m.momentum for m in norms]
-        for norm in norms:
-            norm.momentum = 1.0  # the running statistics become those of this batch
-        noise = torch.randn(BATCH, config.image_channels, config.image_size, config.image_size)
-        times = torch.arange(1, BATCH + 1) * DIFFUSION_STEPS // (BATCH + 1)
+        module = SpikingUNet(config).train()
+        for norm in module.modules():
+            if isinstance(norm, nn.BatchNorm2d):
+                norm.momentum = 1.0
         with torch.no_grad():
-            module.train()(noise, times)
-        for norm, momentum in zip(norms, before, strict=True):
-            norm.momentum = momentum
+            module(noise(config), torch.tensor([500]))
     return module.eval()
 
 
+def noise(config: SDDPMConfig) -> torch.Tensor:
+    """One image of unit normal noise [1, C, H, W] from torch's generator."""
+    return torch.randn(1, config.image_channels, config.image_size, config.image_size)
+
+
 def random_model(name: str, config: SDDPMConfig, seed: int = 0) -> Model:
-    """`random_sddpm` as a Model, labelled as what it is."""
-    module = random_sddpm(config, seed)
+    """`random_unet` as a Model, labelled as what it is."""
+    module = random_unet(config, seed)
     image = (config.image_channels, config.image_size, config.image_size)
     return Model(
         name=name,
         workload="sddpm",
         network=lower(module, image, config.time_steps, name),
-        weights=f"{WEIGHTS}, seed {seed}",
+        weights=f"{WEIGHTS} (seed {seed})",
         sampler="ddim:50",
         sha256=hashlib.sha256(f"{name} {config} {seed}".encode()).hexdigest(),
         parameters=sum(p.numel() for p in module.parameters()),
@@ -59,7 +63,7 @@ def random_model(name: str, config: SDDPMConfig, seed: int = 0) -> Model:
 
 def dense_forwards(config: SDDPMConfig, x: np.ndarray, t: np.ndarray) -> list[Callable[[], torch.Tensor]]:
     """Torch's dense forward pass of the same network in each memory format: what nsim is measured against."""
-    module = random_sddpm(config)
+    module = random_unet(config)
     image, times = torch.from_numpy(x), torch.from_numpy(t)
 
     def forward(module: nn.Module, image: torch.Tensor) -> torch.Tensor:
@@ -68,7 +72,7 @@ def dense_forwards(config: SDDPMConfig, x: np.ndarray, t: np.ndarray) -> list[Ca
             return out
 
     last = torch.channels_last
-    channels_last = random_sddpm(config)
+    channels_last = random_unet(config)
     for layer in channels_last.modules():
         if isinstance(layer, nn.Conv2d):
             layer.weight.data = layer.weight.data.contiguous(memory_format=last)
