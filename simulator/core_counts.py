@@ -21,6 +21,7 @@ from nsim.hw_models.mapping.axons import axon_channels, axon_groups, channel_tar
 from nsim.hw_models.mapping.listed import ListedMapping
 from nsim.hw_models.mapping.mapping import Mapping
 from nsim.hw_models.mapping.partition import CoreGrid, segment_reached
+from nsim.simulator.count_kernels import count_by_unit, sum_by_core
 from nsim.simulator.engine import Call
 
 CORE_EVENTS = (
@@ -65,177 +66,223 @@ class CoreCounter:
         self.network = mapping.laid_out
         self.ticks = mapping.ticks
         self.per_call = calls_beside_cores(mapping)
-        self._paths: dict[str, list[_Path]] = {name: [] for name in mapping.grids}
+        paths: dict[str, list[_Path]] = {name: [] for name in mapping.grids}
         for name, grid in mapping.grids.items():
             for group in axon_groups(spiking_inputs(self.network, name)):
                 for projection in group:
-                    self._paths[projection.source].append(_path(self.network, projection, group, grid))
-        self._packets = {
-            name: _packet_maps(
-                mapping, mapping.grids[name], self.network.population_by_name[name].shape, paths
-            )
-            for name, paths in self._paths.items()
+                    paths[projection.source].append(_path(self.network, projection, group, grid))
+        shapes = {p.name: p.shape for p in self.network.populations}
+        self._senders = {
+            p.name: _sender(mapping, mapping.grids[p.name], shapes[p.name], paths[p.name])
+            for p in self.network.neurons
         }
 
     def count(self, call: Call) -> EventCounts:
         """Events of a call of the traced or the laid-out network; exact integers."""
-        return self._events(call.spikes, call.active, np.dtype(np.int64), len(call.eps))
-
-    def expect(self, rate: float) -> EventCounts:
-        """Expected events of one image when every neuron fires with probability ``rate`` at every step."""
-        shape = (self.network.time_steps, 1)
-        spikes = {p.name: np.full((*shape, *p.shape), rate) for p in self.network.neurons}
-        active = {name: np.ones_like(s) for name, s in spikes.items()}
-        return self._events(spikes, active, np.dtype(np.float64), 1)
-
-    def _events(
-        self, spikes: dict[str, np.ndarray], active: dict[str, np.ndarray], dtype: np.dtype, batch: int
-    ) -> EventCounts:
-        steps = self.network.time_steps
-        events = {e: np.zeros((batch, self.ticks, self.mapping.core_count), dtype) for e in CORE_EVENTS}
+        shape = (len(call.eps), self.ticks, self.mapping.core_count)
+        events = {event: np.zeros(shape, np.int64) for event in CORE_EVENTS}
         for name, grid in self.mapping.grids.items():
-            first = self.mapping.times.first_tick[name]
-            ticks, cores = slice(first, first + steps), slice(grid.first_core, grid.first_core + grid.size)
-            events["update_idle"][:, :, cores] = grid.used["compartments"].ravel()
-            if name in spikes:
-                updated = _per_core(grid, active[name], dtype)
-                self._sent(name, spikes[name], dtype, ticks, cores, events)
-            else:  # read-out elements take part in every step
-                updated = np.broadcast_to(grid.used["compartments"].ravel(), (batch, steps, grid.size))
+            ticks, cores = self._window(name)
+            updated: np.ndarray = np.asarray(grid.used["compartments"].ravel())
+            events["update_idle"][:, :, cores] = updated
+            if name in self._senders:
+                sender = self._senders[name]
+                updated = sender.active(call.active[name])
+                self._sent(sender, call.spikes[name], ticks, cores, events)
+            # read-out elements take part in every step
             events["update_active"][:, ticks, cores] += updated
-            events["update_idle"][:, ticks, cores] -= updated.astype(dtype)
+            events["update_idle"][:, ticks, cores] -= updated
         return EventCounts(self.mapping, events, self.per_call)
 
+    def expect(self, rate: float) -> EventCounts:
+        """Expected events of one image when every neuron fires with probability ``rate`` at every step.
+
+        Every neuron is updated whatever the rate; all else grows with the spikes.
+        """
+        shape = (self.network.time_steps, 1)
+        ones = {p.name: np.ones((*shape, *p.shape), bool) for p in self.network.neurons}
+        full = self.count(Call(self.network, np.empty((1, 0)), ones, ones, {}))
+        expected = {
+            event: counts * (1.0 if event.startswith("update") else rate)
+            for event, counts in full.per_core.items()
+        }
+        return EventCounts(self.mapping, expected, self.per_call)
+
+    def _window(self, name: str) -> tuple[slice, slice]:
+        """Ticks in which a population runs, and its cores."""
+        first, grid = self.mapping.times.first_tick[name], self.mapping.grids[name]
+        return (
+            slice(first, first + self.network.time_steps),
+            slice(grid.first_core, grid.first_core + grid.size),
+        )
+
     def _sent(
-        self,
-        name: str,
-        spikes: np.ndarray,
-        dtype: np.dtype,
-        ticks: slice,
-        cores: slice,
-        events: dict[str, np.ndarray],
+        self, sender: _Sender, spikes: np.ndarray, ticks: slice, cores: slice, events: dict[str, np.ndarray]
     ) -> None:
         """Everything that the spikes [T, B, C, H, W] of one population set off."""
-        grid, packets = self.mapping.grids[name], self._packets[name]
-        events["spike"][:, ticks, cores] = _per_core(grid, spikes, dtype)
-        by_unit = np.add.reduceat(spikes, [a for a, _ in packets.units], axis=2, dtype=dtype)
-        for event in PACKET_MAPS:
-            leaving = by_unit * packets.maps[event]
-            events[event][:, ticks, cores] = _sum_units(grid, leaving, packets.units)
-        total = spikes.sum(axis=2, dtype=dtype)
-        for path in self._paths[name]:
+        counts = sender.by_unit(spikes)
+        for event, sums in sender.own(counts).items():
+            events[event][:, ticks, cores] = sums
+        for path in sender.paths:
             kind = "synaptic_event_conv" if path.grid.shared_lists else "synaptic_event_dense"
-            for k, (targets, sending) in enumerate(zip(path.channel_targets, path.sending, strict=True)):
-                ids = path.grid.core_ids[:, :, k].ravel()
-                if targets.any():
-                    uniform = targets.min() == targets.max()
-                    weighted = total * targets[0] if uniform else np.einsum("tbcyx,c->tbyx", spikes, targets)
-                    fed = np.einsum(
-                        "ry,tbyx,sx->btrs", path.row_targets, weighted, path.column_targets, optimize=True
-                    )
-                    events[kind][:, ticks, ids] += fed.reshape(*fed.shape[:2], -1)
-                if sending.any():
-                    firing = total if sending.all() else spikes[:, :, sending].sum(axis=2, dtype=dtype)
-                    arrived = np.einsum(
-                        "ry,tbyx,sx->btrs", path.row_hit, firing, path.column_hit, optimize=True
-                    )
-                    events["packet_in"][:, ticks, ids] += arrived.reshape(*arrived.shape[:2], -1)
+            targets = slice(path.grid.first_core, path.grid.first_core + path.grid.size)
+            events[kind][:, ticks, targets] += path.fed.apply(counts)
+            if path.arrived is not None:
+                events["packet_in"][:, ticks, targets] += path.arrived.apply(counts)
+
+
+@dataclass(frozen=True, eq=False)
+class _Spread:
+    """What one spike adds to every core of a grid: a product of a row, a column and a channel factor.
+
+    ``rows`` [row segments, H], ``columns`` [column segments, W], ``channels`` [units, channel blocks], or
+    [1, channel blocks] where all channels count alike. Whole numbers, as float64 for the sake of BLAS: no
+    sum comes near 2**53.
+    """
+
+    rows: np.ndarray
+    columns: np.ndarray
+    channels: np.ndarray
+
+    def apply(self, counts: np.ndarray) -> np.ndarray:
+        """Counts [T, B, H, W, units] summed onto the cores of the grid: int64 [B, T, cores]."""
+        steps, batch, height, width, _ = counts.shape
+        if len(self.channels) == 1:
+            counts = counts.sum(axis=-1, keepdims=True)
+        by_row = self.rows @ counts.reshape(steps * batch, height, -1).astype(np.float64)
+        by_column = self.columns @ by_row.reshape(steps * batch * len(self.rows), width, -1)
+        sums = by_column @ self.channels
+        return np.swapaxes(sums.astype(np.int64).reshape(steps, batch, -1), 0, 1)
 
 
 @dataclass(frozen=True, eq=False)
 class _Path:
-    """One projection onto a grid, as the maps that counting needs.
+    """One projection onto a grid: synapses that a spike feeds on every core, packets that it becomes there.
 
-    ``row_targets`` [row segments, H]: target rows of the segment that a source row feeds (columns alike);
-    ``channel_targets``: for each channel block, targets per source channel. ``sending``: for each channel
-    block, the source channels whose packets count here; all are False but for the first of the projections
-    that share packets.
+    ``reached`` (row_hit [row segments, H], column_hit [column segments, W], sending [channel blocks,
+    channels], all bool): the cores that a spike is sent to, None but for the first of the projections that
+    share packets; ``arrived`` is the same as numbers.
     """
 
     grid: CoreGrid
-    row_targets: np.ndarray
-    column_targets: np.ndarray
-    row_hit: np.ndarray
-    column_hit: np.ndarray
-    channel_targets: list[np.ndarray]
-    sending: list[np.ndarray]
+    fed: _Spread
+    arrived: _Spread | None
+    reached: tuple[np.ndarray, np.ndarray, np.ndarray] | None
+
+    @property
+    def one_for_all(self) -> bool:
+        """Whether it treats all source channels alike."""
+        return len(self.fed.channels) == 1 and (self.arrived is None or len(self.arrived.channels) == 1)
 
 
 def _path(network: Network, projection: Projection, group: list[Projection], grid: CoreGrid) -> _Path:
     source = network.population_by_name[projection.source].shape
-    rows, columns = segment_reached(projection, grid, source)
+    row_hit, column_hit = segment_reached(projection, grid, source)
     targets = []
     for axis, cuts in ((0, grid.rows), (1, grid.columns)):
         joined = projection.kernel.reach(axis, source[1 + axis], cuts[-1][1]) > 0
         targets.append(np.stack([joined[a:b].sum(axis=0) for a, b in cuts]))
-    reach = [channel_targets(projection, cut) for cut in grid.channels]
-    sending = [axon_channels(group, cut) & (projection is group[0]) for cut in grid.channels]
-    return _Path(
-        grid, targets[0], targets[1], rows.astype(np.int64), columns.astype(np.int64), reach, sending
-    )
+    fed = _spread(*targets, np.stack([channel_targets(projection, cut) for cut in grid.channels]))
+    if projection is not group[0]:
+        return _Path(grid, fed, None, None)
+    sending = np.stack([axon_channels(group, cut) for cut in grid.channels])
+    return _Path(grid, fed, _spread(row_hit, column_hit, sending), (row_hit, column_hit, sending))
+
+
+def _spread(rows: np.ndarray, columns: np.ndarray, by_block: np.ndarray) -> _Spread:
+    """``by_block`` [channel blocks, source channels]."""
+    alike = (by_block == by_block[:, :1]).all()
+    channels = by_block[:, :1] if alike else by_block
+    return _Spread(*(np.ascontiguousarray(a, np.float64) for a in (rows, columns, channels.T)))
 
 
 @dataclass(frozen=True, eq=False)
-class _PacketMaps:
-    """What one spike sends, by channel unit and position: event to int64 [units, H, W]."""
-
-    units: list[tuple[int, int]]
-    maps: dict[str, np.ndarray]
-
-
-def _packet_maps(
-    mapping: Mapping, grid: CoreGrid, shape: tuple[int, int, int], paths: list[_Path]
-) -> _PacketMaps:
-    """Packets and their hops for a spike at every position of a population.
+class _Sender:
+    """A spiking population: what its spikes become, by channel unit and position.
 
     Channels that reach the same cores form a unit: the channel blocks of the population's own cores, or
-    single channels where a grouped projection tells them apart.
+    single channels where a projection tells them apart. ``edges`` int64 [units + 1]; ``core`` int32 [H * W,
+    units]: own core, from the grid's first; ``weights`` int64 [H * W, units, 1 + packet events]: 1, and what
+    one spike sends. ``blocks``, ``block_core``: the same for the blocks of the grid.
     """
-    uniform = all(t.min() == t.max() for path in paths for t in path.channel_targets)
-    units = list(grid.channels) if uniform else [(c, c + 1) for c in range(shape[0])]
-    block_of_unit = [next(i for i, (a, b) in enumerate(grid.channels) if a <= u < b) for u, _ in units]
-    row_of, column_of = _owner(grid.rows), _owner(grid.columns)
-    own = grid.core_ids[row_of][:, column_of][:, :, block_of_unit].transpose(2, 0, 1)
-    place = mapping.placement
-    maps = {event: np.zeros((len(units), *shape[1:]), np.int64) for event in PACKET_MAPS}
+
+    grid: CoreGrid
+    paths: list[_Path]
+    edges: np.ndarray
+    core: np.ndarray
+    weights: np.ndarray
+    blocks: np.ndarray
+    block_core: np.ndarray
+
+    def by_unit(self, spikes: np.ndarray) -> np.ndarray:
+        """Spikes [T, B, C, H, W] summed over each unit: int32 [T, B, H, W, units]."""
+        return _by_unit(spikes, self.edges)
+
+    def own(self, counts: np.ndarray) -> dict[str, np.ndarray]:
+        """Events on the cores that send, each [B, T, cores], of spikes by unit."""
+        sums = self._by_core(counts, self.core, self.weights)
+        return dict(zip(("spike", *PACKET_MAPS), sums, strict=True))
+
+    def active(self, active: np.ndarray) -> np.ndarray:
+        """Updated neurons on every core [B, T, cores]."""
+        ones = np.ones((*self.block_core.shape, 1), np.int64)
+        return self._by_core(_by_unit(active, self.blocks), self.block_core, ones)[0]
+
+    def _by_core(self, counts: np.ndarray, core: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        steps, batch, *_ = counts.shape
+        sums = np.zeros((steps * batch, self.grid.size, weights.shape[2]), np.int64)
+        sum_by_core(counts.reshape(steps * batch, -1, counts.shape[-1]), core, weights, sums)
+        return sums.reshape(steps, batch, *sums.shape[1:]).transpose(3, 1, 0, 2)
+
+
+def _by_unit(values: np.ndarray, edges: np.ndarray) -> np.ndarray:
+    last = np.ascontiguousarray(np.moveaxis(values, 2, -1)).view(np.uint8)
+    counts = np.empty((*last.shape[:-1], len(edges) - 1), np.int32)
+    places = last.reshape(-1, last.shape[-1])
+    count_by_unit(0, len(places), places, edges, counts.reshape(len(places), -1))
+    return counts
+
+
+def _sender(mapping: Mapping, grid: CoreGrid, shape: tuple[int, int, int], paths: list[_Path]) -> _Sender:
+    """Packets and their hops for a spike at every position of a population."""
+    blocks = np.array([0, *(b for _, b in grid.channels)])
+    edges = blocks if all(path.one_for_all for path in paths) else np.arange(shape[0] + 1)
+    block_of_unit = np.searchsorted(blocks, edges[:-1], side="right") - 1
+    by_block = grid.core_ids[_owner(grid.rows)][:, _owner(grid.columns)]
+    own, place = by_block[:, :, block_of_unit], mapping.placement
+    weights = np.zeros((*own.shape, 1 + len(PACKET_MAPS)), np.int64)
+    weights[..., 0] = 1
     for path in paths:
-        for k, sending in enumerate(path.sending):
-            hit = np.flatnonzero(sending[[a for a, _ in units]])
-            if not len(hit):
+        if path.reached is None:
+            continue
+        row_hit, column_hit, sending = path.reached
+        for r, s, k in np.ndindex(path.grid.shape):
+            units = np.flatnonzero(sending[k, edges[:-1]])
+            if not len(units):
                 continue
-            for r, s in np.ndindex(path.grid.shape[:2]):
-                target = path.grid.core_ids[r, s, k]
-                window = np.ix_(hit, np.flatnonzero(path.row_hit[r]), np.flatnonzero(path.column_hit[s]))
-                source = own[window]
-                hops_x = np.abs(place.mesh_x[source] - place.mesh_x[target])
-                hops_y = np.abs(place.mesh_y[source] - place.mesh_y[target])
-                maps["packet_out"][window] += 1
-                maps["tile_local"][window] += (hops_x + hops_y) == 0
-                maps["hop_x"][window] += hops_x
-                maps["hop_y"][window] += hops_y
-                maps["chip_crossing"][window] += place.chip[source] != place.chip[target]
-    return _PacketMaps(units, maps)
+            target = path.grid.core_ids[r, s, k]
+            window = np.ix_(np.flatnonzero(row_hit[r]), np.flatnonzero(column_hit[s]), units)
+            source = own[window]
+            hops_x = np.abs(place.mesh_x[source] - place.mesh_x[target])
+            hops_y = np.abs(place.mesh_y[source] - place.mesh_y[target])
+            local, crossing = (hops_x + hops_y) == 0, place.chip[source] != place.chip[target]
+            sent = np.stack([np.ones_like(hops_x), local, hops_x, hops_y, crossing], axis=-1)
+            weights[*window, 1:] += sent
+    flat = (len(edges) - 1, len(blocks) - 1)
+    return _Sender(
+        grid,
+        paths,
+        edges,
+        (own - grid.first_core).astype(np.int32).reshape(-1, flat[0]),
+        weights.reshape(-1, flat[0], weights.shape[-1]),
+        blocks,
+        (by_block - grid.first_core).astype(np.int32).reshape(-1, flat[1]),
+    )
 
 
 def _owner(cuts: tuple[tuple[int, int], ...]) -> np.ndarray:
     """Segment that each index of an axis belongs to."""
     return np.repeat(np.arange(len(cuts)), [b - a for a, b in cuts])
-
-
-def _per_core(grid: CoreGrid, values: np.ndarray, dtype: np.dtype) -> np.ndarray:
-    """Sum [T, B, C, H, W] over every core of a grid: [B, T, cores]."""
-    sums = grid.block_sums(values.view(np.uint8).astype(dtype) if values.dtype == bool else values)
-    return np.swapaxes(sums.reshape(*sums.shape[:2], -1), 0, 1)
-
-
-def _sum_units(grid: CoreGrid, values: np.ndarray, units: list[tuple[int, int]]) -> np.ndarray:
-    """Sum [T, B, units, H, W] over every core of a grid: [B, T, cores]."""
-    starts = {a: i for i, (a, _) in enumerate(units)}
-    values = np.add.reduceat(values, [starts[a] for a, _ in grid.channels], axis=2)
-    for axis, cuts in ((3, grid.rows), (4, grid.columns)):
-        values = np.add.reduceat(values, [a for a, _ in cuts], axis=axis)
-    values = np.moveaxis(values, 2, -1)
-    return np.swapaxes(values.reshape(*values.shape[:2], -1), 0, 1)
 
 
 def calls_beside_cores(mapping: Mapping) -> dict[tuple[str, str], int]:

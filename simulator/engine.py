@@ -16,7 +16,14 @@ import numpy as np
 from nsim.errors import RunError
 from nsim.frontends.network import HostOp, Network, NeuronModel, Population, Projection
 from nsim.simulator import host_ops
-from nsim.simulator.neuron_kernels import IF, LIF, LIF_DECAY_INPUT, update_integer_neurons, update_neurons
+from nsim.simulator.neuron_kernels import (
+    IF,
+    LIF,
+    LIF_DECAY_INPUT,
+    saturate,
+    update_integer_neurons,
+    update_neurons,
+)
 from nsim.simulator.projector import Items, Projector, Tasks, largest_sum
 
 if TYPE_CHECKING:
@@ -99,6 +106,8 @@ class Engine:
         self.host_type = np.dtype(HOST_TYPES[precision])
         self.threads = threads or os.cpu_count() or 1
         self._projector = Projector(self.threads)
+        # Threads that live on are woken on the core where they last ran; new ones often start on a busy one.
+        self._helpers = ThreadPoolExecutor(max(1, self.threads - 1), thread_name_prefix="nsim")
         self._memory = np.empty(0, self.sum_type)
 
     @property
@@ -121,15 +130,14 @@ class Engine:
                 f"{network.name} takes x [B, {', '.join(map(str, image.shape))}] and t [B]; "
                 f"got x {list(x.shape)} and t {list(t.shape)}"
             )
-        with ThreadPoolExecutor(self.threads) as pool:
-            state = _State(t.astype(np.int64), Tasks(pool, self.threads))
-            values = _channels_last(x.astype(self.host_type))
-            state.values[network.image] = values if varying else values[None]
-            for item in network.execution_order:
-                if isinstance(item, HostOp):
-                    self._host_op(item, state)
-                elif item.kind != "source":
-                    self._population(item, state, keep_currents)
+        state = _State(t.astype(np.int64), Tasks(self._helpers, self.threads))
+        values = _channels_last(x.astype(self.host_type))
+        state.values[network.image] = values if varying else values[None]
+        for item in network.execution_order:
+            if isinstance(item, HostOp):
+                self._host_op(item, state)
+            elif item.kind != "source":
+                self._population(item, state, keep_currents)
         return Call(
             network=network,
             eps=_channels_first(state.values[network.output])[0],
@@ -176,28 +184,28 @@ class Engine:
         # The currents of neurons are gone once they are updated: one piece of memory serves all populations.
         lasting = keep or population.neuron is None
         current = (np.empty if lasting else self._scratch)((steps, batch, h, w, c), self.sum_type)
-        constant = self._constant(population, state)
-        images = current.reshape(steps * batch, h, w, c)
-
-        def start(a: int, b: int) -> None:
-            images[a:b] = constant[np.arange(a, b) % batch][:, None, None]
-
-        state.tasks.run(len(images), start)
+        target = _Target(current, self._constant(population, state))
         for projection in self.network.incoming(population.name):
-            self._project(projection, population, state, current)
+            self._project(projection, population, state, target)
+        target.fill((0, c))
         if self.integer:
             self._check_range(population, state)
         if population.neuron is None:
             if self.integer:
-                limit = self.arithmetic.limit
-                state.tasks.run(
-                    len(images), lambda a, b: np.clip(images[a:b], -limit, limit, out=images[a:b])
-                )
+                self._saturate(population, current, state)
             state.values[population.name] = current
             return
         if keep:
             state.currents[population.name] = current
         self._update(population, population.neuron, current, state)
+
+    def _saturate(self, population: Population, current: np.ndarray, state: _State) -> None:
+        """Keep analog values within the width of a potential; the largest is remembered."""
+        images = current.reshape(-1, *current.shape[2:])
+        largest = np.zeros(len(images), np.int64)
+        limit = self.arithmetic.limit
+        state.tasks.run(len(images), lambda a, b: saturate(a, b, limit, images, largest))
+        state.largest[population.name] = int(largest.max())
 
     def _constant(self, population: Population, state: _State) -> np.ndarray:
         """What a population gets at every position and time step, from its bias and the host: [B, C]."""
@@ -236,25 +244,31 @@ class Engine:
         return np.rint(value / self.host_type.type(population.current_unit)).astype(self.sum_type)
 
     def _project(
-        self, projection: Projection, population: Population, state: _State, current: np.ndarray
+        self, projection: Projection, population: Population, state: _State, target: _Target
     ) -> None:
-        """Add one projection's contribution to ``current`` [T, B, H, W, C]."""
-        kernel, (first, last) = projection.kernel, projection.target_channels
-        source = state.items_of(projection.source)
+        """Add one projection's contribution to the currents of ``population``."""
+        kernel, channels = projection.kernel, projection.target_channels
+        source, current, first = state.items_of(projection.source), target.current, channels[0]
+        # What is constant over time is convolved once and added at every step.
+        steps = source.values.shape[0]
         if self.integer and projection.shift is not None:
             bias = np.zeros(kernel.c_out, self.sum_type)
-            self._projector.apply(kernel, source, projection.shift, bias, current, first, state.tasks)
+            initial = target.initial(channels)
+            self._projector.apply(
+                kernel, source, projection.shift, bias, current, first, state.tasks, initial
+            )
             return
         scale = _vector(projection.scale, kernel.c_out, 1.0, self.host_type)
         bias = _vector(projection.bias, kernel.c_out, 0.0, self.host_type)
-        # What is constant over time is convolved once and added at every step.
-        steps = source.values.shape[0]
         if steps == len(current) and not self.integer:
-            self._projector.apply(kernel, source, scale, bias, current, first, state.tasks)
+            self._projector.apply(
+                kernel, source, scale, bias, current, first, state.tasks, target.initial(channels)
+            )
             return
+        target.fill(channels)
         once = np.zeros((steps, *current.shape[1:4], kernel.c_out), self.host_type)
         self._projector.apply(kernel, source, scale, bias, once, 0, state.tasks)
-        current[..., first:last] += self._on_grid(once, population)
+        current[..., slice(*channels)] += self._on_grid(once, population)
 
     def _update(
         self, population: Population, neuron: NeuronModel, current: np.ndarray, state: _State
@@ -285,6 +299,38 @@ class Engine:
         state.spikes[name], state.active[name], state.potentials[name] = spikes, active, potential
 
 
+class _Target:
+    """Currents [T, B, H, W, C] of a population in the making: ``constant`` [B, C] first, then what comes in.
+
+    The constant is not written on its own where the first projection into a channel can write it along.
+    """
+
+    def __init__(self, current: np.ndarray, constant: np.ndarray) -> None:
+        self.current = current
+        self._constant = np.tile(constant, (len(current), 1))
+        self._begun = np.zeros(current.shape[-1], bool)
+
+    def initial(self, channels: tuple[int, int]) -> np.ndarray | None:
+        """What the next projection into ``channels`` has to write first, [T * B, channels]; None if it is
+        there."""
+        span = slice(*channels)
+        if self._begun[span].any():
+            self.fill(channels)
+            return None
+        self._begun[span] = True
+        return np.ascontiguousarray(self._constant[:, span])
+
+    def fill(self, channels: tuple[int, int]) -> None:
+        """Write the constant into those of ``channels`` that nothing has been written to."""
+        waiting = np.flatnonzero(~self._begun[slice(*channels)]) + channels[0]
+        if len(waiting):
+            steps, batch, *_ = self.current.shape
+            values = self._constant[:, waiting].reshape(steps, batch, 1, 1, -1)
+            span = slice(*channels) if len(waiting) == channels[1] - channels[0] else waiting
+            self.current[..., span] = values
+            self._begun[waiting] = True
+
+
 def integer_threshold(neuron: NeuronModel, unit: float) -> int:
     """Smallest integer potential, counted from rest, at which a quantised neuron fires."""
     return int(np.ceil((neuron.v_threshold - (neuron.v_reset or 0.0)) / unit))
@@ -301,6 +347,7 @@ class _State:
         self.active: dict[str, np.ndarray] = {}
         self.potentials: dict[str, np.ndarray] = {}
         self.currents: dict[str, np.ndarray] = {}
+        self.largest: dict[str, int] = {}
         self._items: dict[str, Items] = {}
 
     def output_of(self, name: str) -> np.ndarray:
@@ -310,7 +357,7 @@ class _State:
     def items_of(self, name: str) -> Items:
         """What a population sends, ready to be listed for the kernels, once for all its projections."""
         if name not in self._items:
-            self._items[name] = Items(self.output_of(name), name in self.spikes)
+            self._items[name] = Items(self.output_of(name), name in self.spikes, self.largest.get(name))
         return self._items[name]
 
 

@@ -99,3 +99,21 @@ def update_integer_neurons(
                     if fired:
                         u = u - threshold if soft_reset else 0
                     state[c] = u
+
+
+@njit(nogil=True, cache=True)
+def saturate(first: int, last: int, limit: int, values: np.ndarray, largest: np.ndarray) -> None:
+    """Clip images ``first .. last`` of ``values`` [N, H, W, C] to +-``limit``.
+
+    ``largest`` int64 [N] out: the largest magnitude that is left in each.
+    """
+    _, height, width, channels = values.shape
+    for n in range(first, last):
+        top = np.int32(0)
+        for y in range(height):
+            for x in range(width):
+                row = values[n, y, x]
+                for c in range(channels):
+                    row[c] = min(max(row[c], -limit), limit)
+                    top = max(top, abs(row[c]))
+        largest[n] = top

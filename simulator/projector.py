@@ -17,14 +17,19 @@ from nsim.simulator.event_kernels import (
     project,
     spike_lists,
 )
-from nsim.simulator.tiles import Tiles, tile_weights
+from nsim.simulator.tiles import Sent, Tiles, tile_weights
 
 TASK_BYTES = 256 * 1024
 """Accumulators of one task: small enough to stay in a core's own cache."""
+CHUNKS_PER_THREAD = 4
 
 
 class Tasks:
-    """Hands tasks to threads that take the next chunk when they are free; numba kernels drop the GIL."""
+    """Shares tasks between the calling thread and helpers; numba kernels drop the GIL.
+
+    Everyone takes the next chunk when free. A helper is asked once for all chunks of a piece of work: asking
+    costs tens of microseconds, as much as many a chunk.
+    """
 
     def __init__(self, pool: Executor | None, threads: int) -> None:
         self.pool = pool
@@ -35,39 +40,55 @@ class Tasks:
         if self.pool is None or self.threads == 1 or count == 1:
             work(0, count)
             return
-        chunk = max(1, count // (4 * self.threads))
-        bounds = [(a, min(count, a + chunk)) for a in range(0, count, chunk)]
-        for done in [self.pool.submit(work, a, b) for a, b in bounds]:
-            done.result()
+        chunk = max(1, count // (CHUNKS_PER_THREAD * self.threads))
+        firsts = iter(range(0, count, chunk))  # next() of it is atomic
+
+        def take() -> None:
+            for first in firsts:
+                work(first, min(count, first + chunk))
+
+        helpers = [self.pool.submit(take) for _ in range(self.threads - 1)]
+        take()
+        for helper in helpers:
+            helper.result()
 
 
 class Items:
-    """What a population sends: ``values`` [T, B, H, W, C], spikes (uint8) or analog, listed when asked."""
+    """What a population sends: ``values`` [T, B, H, W, C], spikes (uint8) or analog, listed when asked.
 
-    def __init__(self, values: np.ndarray, are_spikes: bool) -> None:
+    ``largest``: the largest magnitude among them, if it is known.
+    """
+
+    def __init__(self, values: np.ndarray, are_spikes: bool, largest: float | None = None) -> None:
         self.values = values
         self.are_spikes = are_spikes
-        self._lists: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+        self._largest = largest
+        self._lists: dict[tuple[int, bool], tuple[np.ndarray, np.ndarray]] = {}
 
     @cached_property
     def largest(self) -> float:
         """Largest magnitude that is sent: 1 for spikes."""
-        return 1 if self.are_spikes else max(self.values.max().item(), -self.values.min().item())
+        if self.are_spikes:
+            return 1
+        if self._largest is not None:
+            return self._largest
+        return max(self.values.max().item(), -self.values.min().item())
 
-    def listed(self, block: int, tasks: Tasks) -> tuple[np.ndarray, np.ndarray]:
+    def listed(self, block: int, sent: Sent, tasks: Tasks) -> tuple[np.ndarray, np.ndarray]:
         """Items and counts for `project`, for source blocks of ``block`` channels."""
-        if block not in self._lists:
+        key = (block, sent == "pairs")
+        if key not in self._lists:
             flat = self.values.reshape(-1, *self.values.shape[2:])
             if not self.are_spikes:
-                self._lists[block] = block_values(flat, block)
+                self._lists[key] = block_values(flat.astype(np.int16) if sent == "pairs" else flat, block)
             else:
                 index, count = spike_lists(flat.shape, block)
                 spikes = _rows(self.values)
                 by_row = index.reshape(len(index), len(spikes), *index.shape[3:])
                 counts = count.reshape(len(count), len(spikes), -1)
                 tasks.run(len(spikes), lambda a, b: list_spikes(a, b, spikes, by_row, counts))
-                self._lists[block] = index, count
-        return self._lists[block]
+                self._lists[key] = index, count
+        return self._lists[key]
 
 
 def _rows(maps: np.ndarray) -> np.ndarray:
@@ -92,18 +113,24 @@ class Projector:
         target: np.ndarray,
         first: int,
         tasks: Tasks,
+        initial: np.ndarray | None = None,
     ) -> None:
         """``target[..., first:] += scale * (kernel applied to source) + bias``, see `project`.
 
         ``target`` [T, B, H, W, C]: float32, float64, or int32 (integer kernels; ``scale`` is a shift).
+        ``initial`` [T * B, C_out]: what stands there at first, when ``target`` holds nothing yet.
         """
+        initial = np.empty((0, kernel.c_out), target.dtype) if initial is None else initial
         if kernel.is_identity and kernel.upsample == 1:
             values, current = _rows(source.values), _rows(target)
-            tasks.run(len(current), lambda a, b: add_values(a, b, values, scale, bias, current, first))
+            tasks.run(
+                len(current), lambda a, b: add_values(a, b, values, scale, bias, initial, current, first)
+            )
             return
         flat = target.reshape(-1, *target.shape[2:])
-        tiles = self.tiles(kernel, flat.dtype, source)
-        items, count = source.listed(tiles.block, tasks)
+        sent = _sent(kernel, flat.dtype, source)
+        tiles = self.tiles(kernel, flat.dtype, sent)
+        items, count = source.listed(tiles.block, sent, tasks)
         height, width = flat.shape[1:3]
         row_bytes = len(flat) * width * tiles.weights.shape[5] * tiles.sums.itemsize
         rows = max(1, min(-(-height // self.threads), TASK_BYTES // row_bytes))
@@ -125,20 +152,20 @@ class Projector:
                 source_x,
                 scale,
                 bias,
+                initial,
                 flat,
                 first,
             )
 
         tasks.run(tiles.target_blocks * -(-height // rows), work)
 
-    def tiles(self, kernel: Kernel, sums: np.dtype, source: Items) -> Tiles:
+    def tiles(self, kernel: Kernel, sums: np.dtype, sent: Sent) -> Tiles:
         """The kernel's weights, tiled for what it is applied to; kept for the next call."""
-        wide = sums.kind == "i" and largest_sum(kernel) * source.largest > np.iinfo(sums).max
-        key = (id(kernel), sums, source.are_spikes, wide)
+        key = (id(kernel), sums, sent)
         if key not in self._tiles:
             groups = kernel.channels if kernel.is_identity else kernel.groups
             # the kernel is kept beside its tiles: an id is only good for as long as its object lives
-            self._tiles[key] = kernel, tile_weights(kernel.array, groups, sums, source.are_spikes, wide)
+            self._tiles[key] = kernel, tile_weights(kernel.array, groups, sums, sent)
         return self._tiles[key][1]
 
     @property
@@ -156,6 +183,23 @@ class Projector:
                 kernel.tap_sources(1, source[1], target[1]),
             )
         return self._taps[key]
+
+
+def _sent(kernel: Kernel, sums: np.dtype, source: Items) -> Sent:
+    """How the kernel takes what ``source`` sends."""
+    if sums.kind == "i":
+        if largest_sum(kernel) * source.largest > np.iinfo(sums).max:
+            return "wide"
+        narrow = max(source.largest, largest_weight(kernel)) <= np.iinfo(np.int16).max
+        if narrow and not source.are_spikes:
+            return "pairs"
+    return "spikes" if source.are_spikes else "values"
+
+
+@lru_cache(maxsize=4096)
+def largest_weight(kernel: Kernel) -> float:
+    """Largest magnitude of a weight."""
+    return float(np.abs(kernel.array).max(initial=0))
 
 
 @lru_cache(maxsize=4096)

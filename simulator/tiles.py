@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Literal
 
 import numpy as np
 
 from nsim.simulator.event_kernels import MAX_VECTORS, SPIKE_BLOCK, VECTOR_BYTES
+
+Sent = Literal["spikes", "values", "pairs", "wide"]
+"""What a source sends: spikes, values, integer values of 16 bits taken two at a time, or (spikes or values)
+with sums of 64 bits."""
 
 SOURCE_BLOCK = {"float32": 128, "float64": 64, "int8": 256, "int16": 128, "int32": 64, "int64": 32}
 """Most source channels per weight tile, by the weights' type: a tile is at most 32 KiB."""
@@ -40,23 +45,25 @@ class Tiles:
         return (0,) * (self.weights.shape[5] * self.register.itemsize // VECTOR_BYTES)
 
 
-def tile_weights(weights: np.ndarray, groups: int, sums: np.dtype, listed: bool, wide: bool = False) -> Tiles:
-    """Tile weights [Cout, Cin / groups, kh, kw] for sums of type ``sums``.
+def tile_weights(weights: np.ndarray, groups: int, sums: np.dtype, sent: Sent) -> Tiles:
+    """Tile weights [Cout, Cin / groups, kh, kw] for sums of type ``sums`` of what is ``sent``.
 
     Floating point is worked in the type of the sums. Integer weights take the narrowest type that holds
-    them, and for spikes (``listed``) registers that no tile can make overflow; ``wide`` works them in 64
-    bits throughout. Groups become a block diagonal: the zeros are added to nothing that a group does not own.
+    them, and for spikes registers that no tile can make overflow; for values that need more than 32 bits all
+    is worked in 64. For values of 16 bits the rows of two source channels are interleaved: the two weights of
+    one target stand side by side. Groups become a block diagonal: the zeros are added to nothing that a group
+    does not own.
     """
     c_out, per_group, kh, kw = weights.shape
-    if wide:
+    if sent == "wide":
         stored = register = sums = np.dtype(np.int64)
         block = SOURCE_BLOCK["int64"]
     else:
-        stored, register, block = _formats(weights, sums, listed)
+        stored, register, block = _formats(weights, sums, sent == "spikes")
     c_in = per_group * groups
     lanes = VECTOR_BYTES // register.itemsize
     vectors = next((v for v in (1, 2) if v * lanes >= c_out), MAX_VECTORS)
-    tile, block = vectors * lanes, min(c_in, block)
+    tile, block = vectors * lanes, min(c_in + c_in % 2 if sent == "pairs" else c_in, block)
     target_blocks, source_blocks = -(-c_out // tile), -(-c_in // block)
     dense = np.zeros((target_blocks * tile, source_blocks * block, kh, kw), stored)
     out_per_group = c_out // groups
@@ -66,6 +73,9 @@ def tile_weights(weights: np.ndarray, groups: int, sums: np.dtype, listed: bool,
     split = dense.reshape(target_blocks, tile, source_blocks, block, kh, kw)
     tiles = aligned(tuple(split.shape[i] for i in (0, 2, 4, 5, 3, 1)), stored)
     tiles[...] = split.transpose(0, 2, 4, 5, 3, 1)
+    if sent == "pairs":
+        rows = tiles.reshape(-1, 2, tile)
+        rows[...] = rows.swapaxes(1, 2).reshape(rows.shape)
     return Tiles(tiles, register, sums)
 
 

@@ -63,7 +63,7 @@ def _rate(kind: str, side: int, c_in: int, c_out: int, density: float) -> float:
 
 def _roofline(kind: str) -> float:
     """Additions per second of one core over rows that stay in the first-level cache, in register width."""
-    tiles = tile_weights(_weights(kind, (128, ROOFLINE_ROWS, 1, 1)), 1, _sums(kind), listed=True)
+    tiles = tile_weights(_weights(kind, (128, ROOFLINE_ROWS, 1, 1)), 1, _sums(kind), "spikes")
     rows = np.arange(ROOFLINE_ROWS, dtype=np.uint16)
     total, register = np.zeros(tiles.weights.shape[5], tiles.sums), np.empty(0, tiles.register)
     times = []

@@ -204,3 +204,40 @@ def test_order_of_additions_is_the_documented_one() -> None:
                         total = total + weights[:, c, ky, kx]
         expected = total * tested.scale.astype(np.float32) + tested.bias.astype(np.float32)
         np.testing.assert_array_equal(call.currents["target"][step, 0, :, 0, 0], expected)
+
+
+@pytest.mark.parametrize("spans", [((0, 4), (2, 6)), ((2, 6), (0, 4)), ((1, 5), (5, 7)), ((0, 8), (3, 5))])
+def test_projections_that_overlap_in_channels_add_up_on_the_bias(
+    spans: tuple[tuple[int, int], ...],
+) -> None:
+    """Whichever comes first into a channel, and into whichever none comes: the bias is there once."""
+    shape, bias = (8, 3, 2), np.arange(8) / 4
+    network = Network(
+        name="overlap",
+        time_steps=2,
+        image="x",
+        diffusion_time="t",
+        output="x",
+        populations=(
+            Population("x", "source", (4, 3, 2)),
+            Population("neurons", "neuron", (4, 3, 2), NeuronModel()),
+            Population("target", "neuron", shape, NeuronModel(), bias),
+        ),
+        projections=(
+            Projection("encode", "x", "neurons", Kernel(4), (0, 4)),
+            *(
+                Projection(
+                    f"p{k}", "neurons", "target", Kernel(b - a, np.ones((b - a, 4, 1, 1)) * (k + 1)), (a, b)
+                )
+                for k, (a, b) in enumerate(spans)
+            ),
+        ),
+        biases=(),
+        host_ops=(),
+    )
+    x = np.random.default_rng(0).integers(0, 5, (3, 4, 3, 2)) / 4
+    call = Engine(network, "float64", threads=2).call(x, np.zeros(3, int), keep_currents=True)
+    expected = np.broadcast_to(bias[:, None, None], call.currents["target"].shape).copy()
+    for k, (a, b) in enumerate(spans):
+        expected[:, :, a:b] += (k + 1) * call.spikes["neurons"].sum(axis=2, keepdims=True)
+    np.testing.assert_array_equal(call.currents["target"], expected)

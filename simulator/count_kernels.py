@@ -1,0 +1,75 @@
+"""Spikes summed over groups of channels and over cores, in Numba.
+
+Spikes are bytes, 0 or 1, channels last: 64 channels become the bits of one word, and a group of them one
+count of its bits.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import njit, types
+from numba.extending import intrinsic
+
+from nsim.simulator.event_kernels import SPIKE_BLOCK, spiked_bits
+
+
+@intrinsic
+def _count_bits(typingctx, bits):  # type: ignore[no-untyped-def]
+    """Number of bits that are set."""
+    signature = types.uint64(types.uint64)
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return builder.ctpop(args[0])
+
+    return signature, codegen
+
+
+@njit(nogil=True, cache=True)
+def count_by_unit(first: int, last: int, spikes: np.ndarray, edges: np.ndarray, counts: np.ndarray) -> None:
+    """Spikes of each unit of channels at places ``first .. last``.
+
+    ``spikes`` uint8 [places, C]; unit u is the channels ``edges[u] .. edges[u + 1]`` (int64 [U + 1], from 0
+    to C); ``counts`` int32 [places, U] out.
+    """
+    channels = spikes.shape[1]
+    whole = channels // SPIKE_BLOCK * SPIKE_BLOCK
+    for p in range(first, last):
+        counts[p] = 0
+        u = 0
+        for base in range(0, whole, SPIKE_BLOCK):
+            bits = spiked_bits(spikes[p, base:].ctypes.data)  # type: ignore[call-arg]
+            done = 0
+            while done < SPIKE_BLOCK:
+                end = min(edges[u + 1] - base, SPIKE_BLOCK)
+                here = bits >> np.uint64(done)
+                if end - done < SPIKE_BLOCK:
+                    here &= (np.uint64(1) << np.uint64(end - done)) - np.uint64(1)
+                counts[p, u] += np.int32(_count_bits(here))  # type: ignore[call-arg]
+                done = end
+                if edges[u + 1] == base + done:
+                    u += 1
+        for c in range(whole, channels):
+            while edges[u + 1] <= c:
+                u += 1
+            counts[p, u] += spikes[p, c]
+
+
+@njit(nogil=True, cache=True)
+def sum_by_core(counts: np.ndarray, core: np.ndarray, weights: np.ndarray, sums: np.ndarray) -> None:
+    """Weighted counts of every core: ``sums[n, core[p, u], e] += weights[p, u, e] * counts[n, p, u]``.
+
+    ``counts`` int32 [N, P, U]; ``core`` int32 [P, U]; ``weights`` int64 [P, U, events]; ``sums`` int64
+    [N, cores, events].
+    """
+    images, places, units = counts.shape
+    events = weights.shape[2]
+    for n in range(images):
+        for p in range(places):
+            for u in range(units):
+                count = np.int64(counts[n, p, u])
+                if count:
+                    here, each = sums[n, core[p, u]], weights[p, u]
+                    for e in range(events):
+                        here[e] += count * each[e]
