@@ -22,7 +22,11 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-ModelArgument = Annotated[str, typer.Argument(help="Model file, or a bundled model's name (sddpm-digits).")]
+SAMPLERS = "ddim:N, dpm-solver:N, analytic:N, ddpm:1000, ddpm-small:1000; absorbing:N for tokens."
+ModelArgument = Annotated[
+    str,
+    typer.Argument(help="Model file or folder, a name (sddpm-digits), or package.module:function."),
+]
 ChipOption = Annotated[str, typer.Option(help="Chip name (see `nsim chips`) or path of a chip file.")]
 CalibrationOption = Annotated[
     str | None, typer.Option(help="Which of the chip's sets of figures to use; the chip's default otherwise.")
@@ -31,7 +35,18 @@ TimeStepsOption = Annotated[
     int | None, typer.Option(help="Time steps T of the SNN; the model file's own, or 4, otherwise.")
 ]
 ThresholdOption = Annotated[
-    float | None, typer.Option(help="Firing threshold of every neuron (threshold guidance), e.g. 0.997.")
+    str | None,
+    typer.Option(help="Firing threshold (threshold guidance): 0.997 for every neuron, or layer=0.997,..."),
+]
+PSPOption = Annotated[
+    Literal["code", "paper"],
+    typer.Option(help="Spiking-Diffusion's codebook feature: as in its authors' code, or as in their paper."),
+]
+WeightsOption = Annotated[
+    Path | None, typer.Option(help="State dict for a model given as package.module:function.")
+]
+ImageOption = Annotated[
+    str | None, typer.Option(help="Image such a model denoises, channels x height x width: 3x32x32.")
 ]
 RunArgument = Annotated[Path, typer.Argument(help="Folder of a finished run.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print plain JSON instead of tables.")]
@@ -53,6 +68,9 @@ def map_command(
     calibration: CalibrationOption = None,
     time_steps: TimeStepsOption = None,
     v_threshold: ThresholdOption = None,
+    psp: PSPOption = "code",
+    weights: WeightsOption = None,
+    image: ImageOption = None,
     rate: Annotated[float, typer.Option(help="Firing rate for the static estimate.", min=0, max=1)] = 0.2,
     as_json: JsonOption = False,
 ) -> None:
@@ -64,7 +82,7 @@ def map_command(
     from nsim.reports.estimate import static_estimate
     from nsim.reports.tables import mapping_facts, mapping_tables
 
-    mapping = nsim.map(_load(model, time_steps, v_threshold), chip)
+    mapping = nsim.map(_load(model, time_steps, v_threshold, psp, weights, image), chip)
     estimate = static_estimate(mapping, rate, mapping.chip.calibration(calibration))
     _show(mapping_facts(mapping, estimate) if as_json else mapping_tables(mapping, estimate))
 
@@ -80,7 +98,7 @@ def run(
     ] = None,
     chip: ChipOption = "loihi",
     calibration: CalibrationOption = None,
-    sampler: Annotated[str | None, typer.Option(help="ddim:N, ddpm:1000 or ddpm-small:1000.")] = None,
+    sampler: Annotated[str | None, typer.Option(help=SAMPLERS)] = None,
     seed: Annotated[int, typer.Option(help="Seed of the noise.", min=0)] = 0,
     images: Annotated[int, typer.Option(help="Images to generate, one after the other.", min=1)] = 1,
     timing: Annotated[
@@ -89,6 +107,9 @@ def run(
     ] = "analytic",
     time_steps: TimeStepsOption = None,
     v_threshold: ThresholdOption = None,
+    psp: PSPOption = "code",
+    weights: WeightsOption = None,
+    image: ImageOption = None,
     threads: Annotated[int | None, typer.Option(help="Threads; no effect on results.", min=1)] = None,
     energy: Annotated[
         str | None, typer.Option(help="Energy models to show side by side, separated by commas, or all.")
@@ -111,7 +132,7 @@ def run(
     folder = out if resume is None else resume
     if model is None or folder is None or (out is not None and resume is not None):
         raise RunError("a run needs a MODEL and one folder: --out NEW_FOLDER, or --resume FOLDER to go on")
-    mapping = nsim.map(_load(model, time_steps, v_threshold), chip)
+    mapping = nsim.map(_load(model, time_steps, v_threshold, psp, weights, image), chip)
     models = [] if energy is None else parse_energy(energy, mapping.chip)
     with _progress("sampler steps") as progress:
         done = run_sampler(
@@ -328,6 +349,25 @@ def train(
 
 
 @app.command()
+def statistics(
+    model: ModelArgument,
+    images: Annotated[int, typer.Option(help="Images to generate and measure on.", min=1)] = 64,
+    seed: Annotated[int, typer.Option(help="Seed of the noise.", min=0)] = 0,
+) -> None:
+    """Measure what the sampler analytic:N needs, on the model's own images, and write it beside it.
+
+    Example: nsim statistics my-sddpm.pt
+    """
+    import nsim
+    from nsim.reports.model_statistics import measure_statistics
+    from nsim.workloads.checkpoints import find_checkpoint
+
+    with _progress("calls") as progress:
+        path, _ = measure_statistics(nsim.load(model), find_checkpoint(model), images, seed, progress)
+    _show([f"written to {path}"])
+
+
+@app.command()
 def quality(
     model: ModelArgument,
     sampler: Annotated[str | None, typer.Option(help="ddim:N, ddpm:1000 or ddpm-small:1000.")] = None,
@@ -350,10 +390,21 @@ def quality(
     _show(facts if as_json else quality_tables(facts))
 
 
-def _load(model: str, time_steps: int | None, v_threshold: float | None) -> Model:
+def _load(
+    model: str,
+    time_steps: int | None,
+    v_threshold: str | None,
+    psp: Literal["code", "paper"] = "code",
+    weights: Path | None = None,
+    image: str | None = None,
+) -> Model:
     import nsim
+    from nsim.frontends.thresholds import parse_thresholds
+    from nsim.workloads.factory import parse_image
 
-    return nsim.load(model, time_steps, v_threshold)
+    thresholds = None if v_threshold is None else parse_thresholds(v_threshold)
+    shape = None if image is None else parse_image(image)
+    return nsim.load(model, time_steps, thresholds, psp, weights, shape)
 
 
 class _progress:

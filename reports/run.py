@@ -5,17 +5,17 @@ from __future__ import annotations
 import shutil
 import tempfile
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 
 from nsim.errors import RunError
 from nsim.frontends.load import sha256
+from nsim.frontends.model import Model
 from nsim.html_table import html_table
 from nsim.hw_models.catalog import load_chip, load_cost_rule
 from nsim.hw_models.mapping.mapping import Mapping
@@ -25,28 +25,25 @@ from nsim.reports.energy import Activity, EnergyReport, price
 from nsim.reports.event_totals import event_totals
 from nsim.reports.papers_rule import PapersRule, papers_rule
 from nsim.reports.run_folder import RunFolder
+from nsim.reports.stages import Stage, Timing, all_cores, beside_cores, stages_of
 from nsim.reports.traced_layers import traced_layers
 from nsim.reports.uncertainty import DRAWS, Uncertainty, uncertainty
-from nsim.simulator.core_counts import CORE_EVENTS, CoreCounter, EventCounts
-from nsim.simulator.engine import Call, Engine, Precision
-from nsim.simulator.event_timing import EventTimer
-from nsim.simulator.link_loads import LinkCounter
-from nsim.simulator.timing import TickTimes, analytic_times
+from nsim.simulator.core_counts import EventCounts
+from nsim.simulator.engine import Call, Precision
+from nsim.simulator.timing import analytic_times
 from nsim.units import NS_PER_MS
-from nsim.workloads.samplers import initial_noise, parse_sampler, trajectory
+from nsim.workloads.samplers import SamplerStep, build_sampler, initial_state, trajectory
 
 if TYPE_CHECKING:
     from nsim.reports.run_plots import RunPlots
 
 Progress = Callable[[int, int], None]
 """Called after every sampler step with (steps done, steps in all)."""
-Timing = Literal["analytic", "event"]
-"""How ticks are timed: by closed formulas (a lower bound), or packet by packet through the mesh."""
 
 
 def run_sampler(
     mapping: Mapping,
-    sampler: str | None = None,
+    sampler: str | Any | None = None,
     seed: int = 0,
     images: int = 1,
     calibration: str | None = None,
@@ -58,6 +55,9 @@ def run_sampler(
     resume: bool = False,
 ) -> Run:
     """Generate images on the chip, writing each sampler step to the run folder as it ends.
+
+    ``sampler``: a text like "ddim:50", or a scheduler object of diffusers or like it, its timesteps set; the
+    model's own by default. A model's decoder is called once at the end, as a step of its own.
 
     Without ``out`` the folder is temporary and goes with the returned Run. The chip makes the images one
     after the other; their events are added up, their times follow each other. Raises RunError for a
@@ -72,43 +72,48 @@ def run_sampler(
     `EventTimer`). Spikes, events and priced counts are the same; times, and what is paid per time, are not.
     """
     model = mapping.model
-    spec = parse_sampler(sampler or model.sampler)
+    if not (sampler or model.sampler):
+        raise RunError(f"{model.name} ({model.workload}) is no denoiser: there is nothing to sample")
+    walk, sampler_name = build_sampler(sampler or model.sampler, seed, model)
     if images < 1:
         raise RunError(f"{images} images: at least 1 is needed")
     figures = mapping.chip.calibration(calibration)
     name = calibration or mapping.chip.default_calibration
-    manifest = _manifest(mapping, str(spec), seed, images, name, precision, timing)
+    steps = len(walk.timesteps)
+    manifest = _manifest(mapping, sampler_name, steps, seed, images, name, precision, timing)
     folder = _folder(out, manifest, resume)
     _write_mapping(folder, mapping)
 
-    engine, counter = Engine(model.network, precision, threads), CoreCounter(mapping)
-    links = LinkCounter(mapping)
-    tick_times = _tick_timer(timing, mapping, figures)
-    folder.write_table("beside_cores", _beside_cores(counter.per_call))
-    walk = spec.build(seed)
+    stages = stages_of(mapping, figures, precision, timing, threads)
+    folder.write_table("beside_cores", beside_cores(stages))
+    shape = model.network.population_by_name[model.network.image].shape
     calls: list[Call] = []
 
-    def denoise(x: np.ndarray, t: np.ndarray) -> np.ndarray:
-        calls.append(engine.call(x, t))
+    def call(stage: Stage, *inputs: np.ndarray) -> np.ndarray:
+        calls.append(stage.engine.call(*inputs))
         return calls[-1].eps
 
+    def decode(x: np.ndarray) -> Iterator[SamplerStep]:
+        if len(stages) > 1 and done <= steps:
+            yield SamplerStep(steps, 0, call(stages[1], x))
+
     done = folder.steps_done
-    shape = model.network.population_by_name[model.network.image].shape
-    x = folder.state(done - 1) if done else initial_noise((images, *shape), seed)
-    for step in trajectory(denoise, walk, x, first=done):
-        call = calls.pop()
-        counts = counter.count(call)
-        times = tick_times(call, counts)
-        folder.write_step("events", step.index, _events_table(counts))
-        folder.write_step("operations", step.index, call.counts)
-        folder.write_step("latency", step.index, _latency_table(times, mapping))
-        folder.write_step("links", step.index, _links_table(links.count(call)))
+    x = folder.state(done - 1) if done else initial_state(walk, (images, *shape), seed)
+    walked = trajectory(lambda x, t: call(stages[0], x, t), walk, x, first=done)
+    for step in then_decode(walked, x, decode):
+        stage, played = stages[step.index >= steps], calls.pop()
+        counts = stage.counter.count(played)
+        times = stage.times(played, counts)
+        folder.write_step("events", step.index, stage.events_table(counts))
+        folder.write_step("operations", step.index, played.counts)
+        folder.write_step("latency", step.index, stage.latency_table(times))
+        folder.write_step("links", step.index, _links_table(stage.links.count(played)))
         folder.write_step("times", step.index, _other_times(counts, mapping.chip, name))
         folder.write_state(step.index, step.x)
         x = step.x
         if progress is not None:
-            progress(step.index + 1, len(walk.timesteps))
-    folder.write_images(x)
+            progress(step.index + 1, steps + len(stages) - 1)
+    folder.write_images(_as_images(x, model))
     folder.write_manifest({**folder.manifest, "complete": True})
     run = Run(folder)
     if out is None:
@@ -128,10 +133,12 @@ def _write_mapping(folder: RunFolder, mapping: Mapping) -> None:
     """What is the same for all sampler steps; written again when a run goes on, to the same bytes."""
     if mapping.chip_file.resolve() != (folder.path / "chip.yaml").resolve():
         folder.copy_chip_file(mapping.chip_file)
-    folder.write_table("cores", mapping.cores)
-    capacities = [(name, r, most) for name, grid in mapping.grids.items() for r, most in grid.limits.items()]
+    folder.write_table("cores", all_cores(mapping))
+    grids = [grid for part in mapping.parts for grid in part.grids.values()]
+    capacities = [(grid.population, r, most) for grid in grids for r, most in grid.limits.items()]
     folder.write_table("capacities", pd.DataFrame(capacities, columns=["layer", "resource", "available"]))
-    folder.write_table("traced_layers", traced_layers(mapping.model.network))
+    layers = [traced_layers(part.model.network) for part in mapping.parts]
+    folder.write_table("traced_layers", pd.concat(layers, ignore_index=True))
 
 
 class Run:
@@ -252,9 +259,9 @@ class Run:
     def papers_rule(self) -> PapersRule:
         """One call of one image by the papers' 45 nm rule, the ANN twin's beside it."""
         calls = self.images * int(self.manifest["sampler_steps"])
-        return papers_rule(
-            self._operations, load_cost_rule("ann45"), calls, self.manifest["model"]["ann_twin_macs"]
-        )
+        operations = self._operations
+        denoiser = operations[operations["sampler_step"] < self.manifest["sampler_steps"]]
+        return papers_rule(denoiser, load_cost_rule("ann45"), calls, self.manifest["model"]["ann_twin_macs"])
 
     def _repr_html_(self) -> str:
         m, time_ns = self.manifest, float(self._latency["time_ns"].sum())
@@ -306,17 +313,25 @@ class Run:
         return event_totals(self.folder, self.cores["layer"].to_list(), self.images)
 
 
-def _tick_timer(
-    timing: Timing, mapping: Mapping, calibration: Calibration
-) -> Callable[[Call, EventCounts], TickTimes]:
-    if timing == "event":
-        return EventTimer(mapping, calibration).times
-    return lambda _, counts: analytic_times(counts, calibration)
+def then_decode(
+    walked: Iterator[SamplerStep], x: np.ndarray, decode: Callable[[np.ndarray], Iterator[SamplerStep]]
+) -> Iterator[SamplerStep]:
+    """The steps of a walk from ``x``, then the decoder's, from the last image."""
+    for step in walked:
+        x = step.x
+        yield step
+    yield from decode(x)
+
+
+def _as_images(x: np.ndarray, model: Model) -> np.ndarray:
+    """Images in [-1, 1]; of tokens that no decoder turned into one, the picture of their indices."""
+    return x if model.codes is None or model.decoder is not None else 2.0 * x / model.codes - 1.0
 
 
 def _manifest(
     mapping: Mapping,
     sampler: str,
+    sampler_steps: int,
     seed: int,
     images: int,
     calibration: str,
@@ -333,40 +348,27 @@ def _manifest(
             "sha256": model.sha256,
             "parameters": model.parameters,
             "time_steps": model.network.time_steps,
-            "v_threshold": sorted({p.neuron.v_threshold for p in model.network.neurons if p.neuron}),
+            "v_threshold": sorted(
+                {p.neuron.v_threshold for n in model.networks for p in n.neurons if p.neuron}
+            ),
             "ann_twin_macs": model.ann_twin_macs,
         },
         "chip": mapping.chip.name,
         "chip_sha256": sha256(mapping.chip_file),
         "calibration": calibration,
-        "cores": mapping.core_count,
-        "chips": mapping.chips,
+        "cores": sum(part.core_count for part in mapping.parts),
+        "chips": sum(part.chips for part in mapping.parts),
         "policy": "expand",
         "schedule": "pipelined",
         "timing": timing,
         "precision": precision,
         "sampler": sampler,
-        "sampler_steps": len(parse_sampler(sampler).build(seed).timesteps),
+        "sampler_steps": sampler_steps,
+        "decoder_calls": len(mapping.parts) - 1,
         "seed": seed,
         "images": images,
         "made_with": provenance(),
     }
-
-
-def _beside_cores(per_call: dict[tuple[str, str], int]) -> pd.DataFrame:
-    rows = [(layer, event, count) for (layer, event), count in per_call.items()]
-    return pd.DataFrame(rows, columns=["layer", "event", "count"])
-
-
-def _events_table(counts: EventCounts) -> pa.Table:
-    """Columns tick, core, and one per event: every tick and core, images added up."""
-    _, ticks, cores = counts.per_core["spike"].shape
-    columns = {
-        "tick": np.repeat(np.arange(ticks, dtype=np.int32), cores),
-        "core": np.tile(np.arange(cores, dtype=np.int32), ticks),
-    }
-    columns.update({e: counts.per_core[e].sum(axis=0).ravel() for e in CORE_EVENTS})
-    return pa.table(columns)
 
 
 def _links_table(loads: dict[str, np.ndarray]) -> pd.DataFrame:
@@ -399,18 +401,3 @@ def _other_times(counts: EventCounts, chip: ChipSpec, own: str) -> pd.DataFrame:
             )
         )
     return pd.concat(frames[1:] or frames, ignore_index=True)
-
-
-def _latency_table(times: TickTimes, mapping: Mapping) -> pd.DataFrame:
-    images, ticks = times.core_ns.shape
-    return pd.DataFrame(
-        {
-            "image": np.repeat(np.arange(images), ticks),
-            "tick": np.tile(np.arange(ticks), images),
-            "core_ns": times.core_ns.ravel(),
-            "barrier_ns": times.barrier_ns.ravel(),
-            "time_ns": (times.core_ns + times.barrier_ns).ravel(),
-            "busiest_core": times.busiest.ravel(),
-            "busiest_layer": mapping.layer_of_core[times.busiest.ravel()],
-        }
-    )

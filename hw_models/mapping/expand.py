@@ -81,6 +81,12 @@ def _stream(network: Network, population: Population, streams: dict[str, _Stream
     host_biases = [b.host_op for b in network.biases if b.target == population.name]
     for projection in network.incoming(population.name):
         first, last = projection.target_channels
+        if projection.step_factor is not None:
+            raise MappingError(
+                f"{projection.name}: its weights have a factor for each time step (temporal-wise spiking); "
+                "synapses keep their weights over time, so no chip of this version can hold it. "
+                "`nsim check` and nsim.simulate play and count it"
+            )
         if projection.bias is not None:
             bias[first:last] += projection.bias
         behind = streams.get(projection.source)

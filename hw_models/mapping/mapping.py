@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,7 +27,8 @@ class Mapping:
     """A model on a chip.
 
     ``laid_out`` is the network as the cores hold it: analog streams expanded into synapses. ``grids``
-    gives the cores of each population, in order of execution.
+    gives the cores of each population, in order of execution. A model's decoder is laid out on chips of its
+    own: ``decoder`` is its mapping, with a model whose network it is.
     """
 
     model: Model
@@ -36,6 +37,12 @@ class Mapping:
     laid_out: Network
     grids: dict[str, CoreGrid]
     placement: Placement
+    decoder: Mapping | None = None
+
+    @property
+    def parts(self) -> tuple[Mapping, ...]:
+        """This mapping and its decoder's, in the order in which their networks are called."""
+        return (self,) if self.decoder is None else (self, self.decoder)
 
     @property
     def core_count(self) -> int:
@@ -121,4 +128,7 @@ def map_model(model: Model, chip_name: str) -> Mapping:
     laid_out = expand(model.network)
     grids = partition(laid_out, chip)
     placement = place_row_major(sum(grid.size for grid in grids.values()), chip)
-    return Mapping(model, chip, chip_file, laid_out, grids, placement)
+    decoder = None
+    if model.decoder is not None:
+        decoder = map_model(replace(model, network=model.decoder, decoder=None), chip_name)
+    return Mapping(model, chip, chip_file, laid_out, grids, placement, decoder)

@@ -116,8 +116,18 @@ def test_host_op_counts() -> None:
     assert (SCALE.macs, SCALE.elementwise) == (0, 16)
 
 
-class ParametricLIFNode(nn.Module):
+class IzhikevichNode(nn.Module):
     v_threshold, v_reset = 1.0, 0.0
+
+
+class ParametricLIFNode(nn.Module):
+    """As SpikingJelly has it: 1 / tau = sigmoid(w)."""
+
+    v_threshold, v_reset, decay_input, step_mode = 1.0, None, True, "m"
+
+    def __init__(self, tau: float) -> None:
+        super().__init__()
+        self.w = nn.Parameter(-torch.log(torch.tensor(tau - 1.0)))
 
 
 def test_reads_neuron_parameters() -> None:
@@ -131,8 +141,22 @@ def test_reads_neuron_parameters() -> None:
     )
     assert read_neuron(IFNode(0.5, -0.25), "n") == type(found)(v_threshold=0.5, v_reset=-0.25)
     with pytest.raises(UnsupportedOpError) as error:
-        read_neuron(ParametricLIFNode(), "block.neuron")
+        read_neuron(IzhikevichNode(), "block.neuron")
     assert str(error.value) == (
-        "block.neuron: ParametricLIFNode is not a neuron nsim can read; "
-        "known are IFNode, LIFNode, MultiStepIFNode, MultiStepLIFNode"
+        "block.neuron: IzhikevichNode is not a neuron nsim can read; known are IFNode, LIFNode, "
+        "MultiStepIFNode, MultiStepLIFNode, MultiStepParametricLIFNode, ParametricLIFNode"
+    )
+
+
+def test_reads_a_learned_tau_and_refuses_single_steps() -> None:
+    module = ParametricLIFNode(tau=2.5)
+    found = read_neuron(module, "n")
+    assert found.tau == pytest.approx(2.5, rel=1e-6)
+    assert (found.v_reset, found.decay_input) == (None, True)
+    module.step_mode = "s"
+    with pytest.raises(UnsupportedOpError) as error:
+        read_neuron(module, "block.n")
+    assert str(error.value) == (
+        "block.n: ParametricLIFNode plays one step at a time; set its step_mode to 'm' and give it "
+        "[T, B, C, H, W]"
     )
