@@ -270,12 +270,16 @@ def calls_beside_cores(mapping: Mapping) -> dict[tuple[str, str], int]:
         from_image = [
             p for p in network.incoming(name) if network.population_by_name[p.source].kind == "source"
         ]
+        written: set[tuple[int, int]] = set()
         for projection in from_image:
             source = network.population_by_name[projection.source].shape
             add(projection.name, "host_mac", projection.kernel.taps(source[1:], population.shape[1:]))
+            # a second source into the same channels is added up by the host before it writes
+            again = projection.target_channels in written
+            written.add(projection.target_channels)
             add(
                 projection.name,
-                "host_write",
+                "host_elementwise" if again else "host_write",
                 projection.kernel.c_out * population.size // population.shape[0],
             )
         for bias in from_host:
