@@ -41,23 +41,21 @@ class Small(nn.Module):
 
 
 TABLE = """\
-small: T = 2, 2 spiking layers, 320 neurons, 5 projections, 2 host ops
+small: T = 2, 2 spiking layers, 320 neurons, 4 projections, 2 host ops
 
-name             what                              shape  from          weights  dense operations / step
---------------------------------------------------------------------------------------------------------
-x                source                            1x8x8
-embed            embedding (host, once)            4      t
-fire             IF                                4x8x8
-  encode         conv 3x3                                 x             36       2,304
-  embed          host bias                                embed
-deep             LIF                               4x4x4
-  down           conv 3x3 /2                              fire          144      2,304
-input            analog                            8x8x8
-  deep -> input  identity                          [0:4]  deep (up x2)
-  fire -> input  identity                          [4:8]  fire
-up               analog                            1x8x8
-  up             conv 1x1                                 input         8        512
-sum_1            sum_over_time (host, every step)  1x8x8  up"""
+name        what                              shape  from          weights  dense operations / step
+---------------------------------------------------------------------------------------------------
+x           source                            1x8x8
+embed       embedding (host, once)            4      t
+fire        IF                                4x8x8
+  encode    conv 3x3                                 x             36       2,304
+  embed     host bias                                embed
+deep        LIF                               4x4x4
+  down      conv 3x3 /2                              fire          144      2,304
+up          analog                            1x8x8
+  up[deep]  conv 1x1                                 deep (up x2)  4        256
+  up[fire]  conv 1x1                                 fire          4        256
+sum_1       sum_over_time (host, every step)  1x8x8  up"""
 
 
 @pytest.fixture(scope="module")
@@ -73,9 +71,9 @@ def test_graph_and_order(small: Network) -> None:
     order = [item.name for item in small.execution_order]
     assert sorted(order) == sorted(item.name for item in (*small.populations, *small.host_ops))
     place = {name: i for i, name in enumerate(["t", *order])}
-    assert small.graph.number_of_edges() == 5 + 1 + 2
+    assert small.graph.number_of_edges() == 4 + 1 + 2
     assert all(place[a] < place[b] for a, b in small.graph.edges())
-    assert small.depth == {"t": 0, "embed": 0, "x": 0, "fire": 0, "deep": 1, "input": 2, "up": 2, "sum_1": 2}
+    assert small.depth == {"t": 0, "embed": 0, "x": 0, "fire": 0, "deep": 1, "up": 2, "sum_1": 2}
 
 
 POPULATIONS = (Population("x", "source", (1, 4, 4)), Population("y", "analog", (1, 4, 4)))
