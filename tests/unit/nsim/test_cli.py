@@ -119,8 +119,8 @@ def _damaged(folder: Path) -> dict[str, Path]:
         ("empty", "not a torch checkpoint, or a damaged one"),
         (
             "other",
-            "no 'net_model' with tensors in it (found 'weight'); an SDDPM checkpoint is a dict "
-            "{net_model, optim, step, x_T}",
+            "no 'net_model' with tensors in it (found 'weight'); a model file is SDDPM's or SDM's dict "
+            "{net_model, optim, step, x_T}, or a bare state dict of Spiking-Diffusion",
         ),
         (
             "pickle",
@@ -161,7 +161,7 @@ def test_a_file_that_is_no_model_is_one_line_and_exit_code_2(
         ),
         (
             ["map", "sddpm-digits", "--v-threshold", "-1"],
-            "{model}: 4 time steps and a threshold of -1; both must be above 0",
+            "a threshold of -1 for '*'; it must be above 0",
         ),
         (
             ["train", "sdm-digits", "--out", "x.pt"],
