@@ -180,6 +180,7 @@ class Network:
 
     Everything is named by the module path it came from. ``image`` and ``diffusion_time`` name the inputs;
     None for a network that takes no diffusion time.
+    ``streams_via_host``: laid out so that analog populations are summed beside the cores, which takes a tick.
     Raises ValueError when a projection, bias or host op names something that is not there.
     """
 
@@ -192,6 +193,7 @@ class Network:
     projections: tuple[Projection, ...]
     biases: tuple[HostBias, ...]
     host_ops: tuple[HostOp, ...]
+    streams_via_host: bool = False
 
     def __post_init__(self) -> None:
         names = [*(item.name for item in self._items), *filter(None, [self.diffusion_time])]
@@ -258,13 +260,18 @@ class Network:
 
     @cached_property
     def depth(self) -> dict[str, int]:
-        """Longest path to each population, in spiking layers before it: the tick its first step can run."""
+        """Longest path to each population, in spiking layers before it: the tick its first step can run.
+
+        With ``streams_via_host`` a neuron hears of a stream one tick after the stream has its last spikes.
+        """
         import networkx as nx
 
+        kind = {p.name: p.kind for p in self.populations}
         depth: dict[str, int] = {}
         for name in nx.topological_sort(self.graph):
+            late = self.streams_via_host and kind.get(name) == "neuron"
             before = (
-                depth[p] + (p in self.population_by_name and self.population_by_name[p].kind == "neuron")
+                depth[p] + (kind.get(p) == "neuron" or (late and kind.get(p) == "analog"))
                 for p in self.graph.predecessors(name)
             )
             depth[name] = max(before, default=0)

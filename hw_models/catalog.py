@@ -3,38 +3,19 @@
 from __future__ import annotations
 
 import re
-import reprlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
-from pydantic import BaseModel, ValidationError
-from pydantic_core import ErrorDetails
-from ruamel.yaml import YAML
-from ruamel.yaml.error import MarkedYAMLError, YAMLError
-from ruamel.yaml.nodes import MappingNode, SequenceNode
+from pydantic import BaseModel
 
 from nsim.errors import ChipFileError
 from nsim.hw_models.spec import ChipSpec, CostRule, MemoryRule
+from nsim.yaml_file import load_yaml, read_text
 
 _FOLDER = Path(__file__).parent / "chips"
 _COST_RULES = ("ann45",)
 _MEMORY_RULES = ("lemaire2022",)
-_EXPECTED = {
-    "string_type": "text",
-    "int_type": "a whole number",
-    "float_type": "a number",
-    "finite_number": "a finite number",
-    "bool_type": "true or false",
-    "model_type": "a mapping",
-    "dict_type": "a mapping",
-    "tuple_type": "a list",
-    "too_short": "at least {min_length} item",
-    "greater_than_equal": "at least {ge:g}",
-    "literal_error": "{expected}",
-}
-"""pydantic's error types in a chip author's words."""
-
 _M = TypeVar("_M", bound=BaseModel)
 
 
@@ -84,76 +65,10 @@ def _find(kind: str, name_or_path: str, names: Sequence[str]) -> Path:
 
 
 def _load(model: type[_M], path: Path) -> _M:
-    text = _read(path)
-    try:
-        data = YAML(typ="safe", pure=True).load(text)
-    except MarkedYAMLError as error:
-        line = error.problem_mark.line + 1
-        problem = str(error.problem).splitlines()[0]
-        raise ChipFileError(f"{path}, line {line}: expected YAML, found a fault: {problem}") from None
-    except (YAMLError, ValueError, KeyError) as error:  # ruamel lets the latter two out of !!tags and dates
-        problem = str(error).splitlines()[0]
-        raise ChipFileError(f"{path}: expected YAML, found a fault: {problem}") from None
-    try:
-        return model.model_validate(data, context={"sources": _source_keys(path)})
-    except ValidationError as error:
-        raise ChipFileError(_explain(error, path, text)) from None
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except UnicodeDecodeError:
-        raise ChipFileError(f"{path}: expected UTF-8 text, found other bytes") from None
-    except OSError as error:
-        raise ChipFileError(f"{path}: cannot be read ({error.strerror})") from None
+    return load_yaml(model, path, ChipFileError, {"sources": _source_keys(path)})
 
 
 def _source_keys(path: Path) -> set[str]:
     files = {_FOLDER / "references.bib", path.parent / "references.bib"}
-    texts = [_read(file) for file in files if file.exists()]
+    texts = [read_text(file, ChipFileError) for file in files if file.exists()]
     return {key for text in texts for key in re.findall(r"^@\w+\{\s*([^,\s]+)\s*,", text, re.MULTILINE)}
-
-
-def _explain(error: ValidationError, path: Path, text: str) -> str:
-    """Say the first fault in one line: file, line, field, what was expected, what was found."""
-    first, *others = error.errors(include_url=False)
-    at, said = _place_and_fault(first)
-    field = ".".join(str(key) for key in at) or "the whole file"
-    more = f" (and {len(others)} more)" if others else ""
-    return f"{path}, line {_line(text, at)}, {field}: {said}{more}"
-
-
-def _place_and_fault(error: ErrorDetails) -> tuple[tuple[str | int, ...], str]:
-    at, context = error["loc"], error.get("ctx", {})
-    if error["type"] == "fault":
-        return (*at, *context["at"]), error["msg"]
-    if error["type"] == "missing":
-        return at[:-1], f"expected the field {at[-1]!r}, found none"
-    expected = _EXPECTED.get(error["type"], error["msg"]).format_map(context)
-    return at, f"expected {expected}, found {_show(error['input'])}"
-
-
-def _show(found: Any) -> str:
-    if found is None:
-        return "nothing"
-    if isinstance(found, dict | list):
-        return "a mapping" if isinstance(found, dict) else "a list"
-    return reprlib.repr(found)
-
-
-def _line(text: str, at: tuple[str | int, ...]) -> int:
-    """Return the line (from 1) of the field at this place, or of the innermost one around it that exists."""
-    node = YAML(typ="safe", pure=True).compose(text)
-    line = node.start_mark.line if node else 0
-    for key in at:
-        if isinstance(node, MappingNode):
-            pairs = {name.value: (name.start_mark.line, value) for name, value in node.value}
-        elif isinstance(node, SequenceNode):
-            pairs = {str(i): (value.start_mark.line, value) for i, value in enumerate(node.value)}
-        else:
-            break
-        if str(key) not in pairs:
-            break
-        line, node = pairs[str(key)]
-    return line + 1

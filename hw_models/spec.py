@@ -172,11 +172,22 @@ class SynapseEntry(Model):
     extra_word_from_bits: Integer
 
 
+class PopulationAxons(Model):
+    """Axons that carry the spikes of a group of neurons which reach the same cores.
+
+    At most ``neurons_max`` share one; it takes one input axon where it arrives, and ``output_entries`` output
+    axons for the whole group where it leaves (a neuron on its own takes one).
+    """
+
+    neurons_max: Count
+    output_entries: Count
+
+
 class Core(Model):
     """What one core holds: each number is the most that may be used.
 
     Delays up to ``delays_at_full_compartments`` cost nothing; each doubling of the delay slots beyond halves
-    the compartments, up to ``max_delay``.
+    the compartments, up to ``max_delay``. Without ``population_axons`` every neuron has axons of its own.
     """
 
     compartments: Count
@@ -190,6 +201,7 @@ class Core(Model):
     delays_at_full_compartments: Integer
     synapse_entry: SynapseEntry
     graded_spikes: bool
+    population_axons: PopulationAxons | None = None
 
 
 class Arithmetic(Model):

@@ -24,7 +24,11 @@ if TYPE_CHECKING:
     from nsim.frontends.model import Model
     from nsim.frontends.thresholds import Thresholds
     from nsim.hw_models.mapping.mapping import Mapping
-    from nsim.reports.run import Run, Timing
+    from nsim.hw_models.mapping.place import Order
+    from nsim.hw_models.mapping.policies import Policy
+    from nsim.reports.run import Run
+    from nsim.reports.step_meter import Timing
+    from nsim.reports.workers import Workers
     from nsim.simulator.engine import Call, Precision
     from nsim.workloads.spiking_diffusion import PSPKernel
 
@@ -77,14 +81,30 @@ def simulate(model: Model, x: Any, t: Any = None, precision: Precision = "float6
     return Engine(model.network, precision).call(_numpy(x), times, keep_currents=True)
 
 
-def map(model: Model, chip: str = "loihi") -> Mapping:
+def map(
+    model: Model,
+    chip: str = "loihi",
+    policy: Policy = "expand",
+    placement: Order = "optimised",
+    traffic: str | Path | None = None,
+) -> Mapping:
     """Lay a model out on a chip: a bundled chip's name, or the path of a chip file.
+
+    ``policy``: what becomes of analog streams, "expand" into synapses or carried by the "host".
+    ``placement``: "optimised" for few packets times hops, or "row-major"; ``traffic``: a run folder whose
+    spikes it is optimised for (all neurons fire alike otherwise).
 
     Raises nsim.errors.MappingError for what cannot fit.
     """
     from nsim.hw_models.mapping.mapping import map_model
 
-    return map_model(model, str(chip))
+    rate = None
+    if traffic is not None:
+        from nsim.reports.run import Run
+        from nsim.reports.traffic import firing_rates
+
+        rate = firing_rates(Run.open(traffic))
+    return map_model(model, str(chip), policy, placement, rate)
 
 
 def run(
@@ -96,14 +116,17 @@ def run(
     timing: Timing = "analytic",
     out: str | Path | None = None,
     resume: bool = False,
+    detail_steps: str = "all",
+    workers: Workers | None = None,
 ) -> Run:
     """Generate ``images`` images and count, time and price every sampler step on the chip.
 
     ``sampler`` like "ddim:50", or a scheduler object as diffusers has them, its timesteps set (default: the
-    model's own); ``calibration``: one of the chip's sets of
-    figures (default: the chip's); ``timing``: closed formulas ("analytic") or every packet through the
-    mesh ("event"). With ``out``, everything is written to that new folder step by step;
-    ``resume`` goes on with a run that was stopped in it.
+    model's own); ``calibration``: one of the chip's sets of figures (default: the chip's); ``timing``: closed
+    formulas ("analytic"), or every packet through the mesh, with buffers without bounds ("event") or finite
+    ones ("cycle"). With ``out``, everything is written to that new folder step by step; ``resume`` goes on
+    with a run that was stopped in it. ``detail_steps``: which sampler steps are measured on the chip, as
+    "n:20"; ``workers``: where (see nsim.reports.workers.Workers), this process by default.
     """
     from nsim.reports.run import run_sampler
 
@@ -117,6 +140,8 @@ def run(
         timing=timing,
         out=folder,
         resume=resume,
+        detail_steps=detail_steps,
+        workers=workers,
     )
 
 

@@ -2,13 +2,32 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from nsim.cli_options import (
+    CalibrationOption,
+    ChipOption,
+    DaskOption,
+    ImageOption,
+    JsonOption,
+    ModelArgument,
+    PlacementOption,
+    PolicyOption,
+    PSPOption,
+    RunArgument,
+    SamplerOption,
+    ThresholdOption,
+    TimeStepsOption,
+    TrafficOption,
+    WeightsOption,
+    WorkersOption,
+)
+from nsim.cli_output import progress_bar, remark, show
+from nsim.cli_sweep import sweep
 from nsim.errors import NsimError, RunError
 
 if TYPE_CHECKING:
@@ -21,35 +40,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-
-SAMPLERS = "ddim:N, dpm-solver:N, analytic:N, ddpm:1000, ddpm-small:1000; absorbing:N for tokens."
-ModelArgument = Annotated[
-    str,
-    typer.Argument(help="Model file or folder, a name (sddpm-digits), or package.module:function."),
-]
-ChipOption = Annotated[str, typer.Option(help="Chip name (see `nsim chips`) or path of a chip file.")]
-CalibrationOption = Annotated[
-    str | None, typer.Option(help="Which of the chip's sets of figures to use; the chip's default otherwise.")
-]
-TimeStepsOption = Annotated[
-    int | None, typer.Option(help="Time steps T of the SNN; the model file's own, or 4, otherwise.")
-]
-ThresholdOption = Annotated[
-    str | None,
-    typer.Option(help="Firing threshold (threshold guidance): 0.997 for every neuron, or layer=0.997,..."),
-]
-PSPOption = Annotated[
-    Literal["code", "paper"],
-    typer.Option(help="Spiking-Diffusion's codebook feature: as in its authors' code, or as in their paper."),
-]
-WeightsOption = Annotated[
-    Path | None, typer.Option(help="State dict for a model given as package.module:function.")
-]
-ImageOption = Annotated[
-    str | None, typer.Option(help="Image such a model denoises, channels x height x width: 3x32x32.")
-]
-RunArgument = Annotated[Path, typer.Argument(help="Folder of a finished run.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print plain JSON instead of tables.")]
 
 
 def main() -> None:
@@ -66,6 +56,9 @@ def map_command(
     model: ModelArgument,
     chip: ChipOption = "loihi",
     calibration: CalibrationOption = None,
+    policy: PolicyOption = "expand",
+    placement: PlacementOption = "optimised",
+    traffic: TrafficOption = None,
     time_steps: TimeStepsOption = None,
     v_threshold: ThresholdOption = None,
     psp: PSPOption = "code",
@@ -82,9 +75,10 @@ def map_command(
     from nsim.reports.estimate import static_estimate
     from nsim.reports.tables import mapping_facts, mapping_tables
 
-    mapping = nsim.map(_load(model, time_steps, v_threshold, psp, weights, image), chip)
+    loaded = _load(model, time_steps, v_threshold, psp, weights, image)
+    mapping = nsim.map(loaded, chip, policy, placement, traffic)
     estimate = static_estimate(mapping, rate, mapping.chip.calibration(calibration))
-    _show(mapping_facts(mapping, estimate) if as_json else mapping_tables(mapping, estimate))
+    show(mapping_facts(mapping, estimate) if as_json else mapping_tables(mapping, estimate))
 
 
 @app.command()
@@ -98,33 +92,48 @@ def run(
     ] = None,
     chip: ChipOption = "loihi",
     calibration: CalibrationOption = None,
-    sampler: Annotated[str | None, typer.Option(help=SAMPLERS)] = None,
+    sampler: SamplerOption = None,
     seed: Annotated[int, typer.Option(help="Seed of the noise.", min=0)] = 0,
     images: Annotated[int, typer.Option(help="Images to generate, one after the other.", min=1)] = 1,
     timing: Annotated[
-        Literal["analytic", "event"],
-        typer.Option(help="Time ticks by closed formulas, or packet by packet through the mesh."),
+        Literal["analytic", "event", "cycle"],
+        typer.Option(
+            help="Time ticks by closed formulas, or packet by packet: through queues, or finite buffers."
+        ),
     ] = "analytic",
     time_steps: TimeStepsOption = None,
     v_threshold: ThresholdOption = None,
     psp: PSPOption = "code",
     weights: WeightsOption = None,
     image: ImageOption = None,
+    detail_steps: Annotated[
+        str, typer.Option(help="Sampler steps to measure on the chip: all, n:20 (spread evenly), 0,10,20.")
+    ] = "all",
+    policy: PolicyOption = "expand",
+    placement: PlacementOption = "optimised",
+    traffic: TrafficOption = None,
     threads: Annotated[int | None, typer.Option(help="Threads; no effect on results.", min=1)] = None,
     energy: Annotated[
         str | None, typer.Option(help="Energy models to show side by side, separated by commas, or all.")
     ] = None,
+    workers: WorkersOption = None,
+    dask: DaskOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Generate images on the chip, event by event, and account for every sampler step.
 
     Example: nsim run sddpm-digits --chip loihi --sampler ddim:50 --seed 0 --out runs/a
+
     Stopped? nsim run --resume runs/a
+
+    Example: nsim run sddpm-digits --timing event --detail-steps n:10 --workers 2 --out runs/b
     """
     import nsim
+    from nsim.reports.cost import check_run
     from nsim.reports.energy_models import energy_facts, energy_tables, parse_energy
     from nsim.reports.run import run_sampler
     from nsim.reports.tables import run_facts, run_tables
+    from nsim.reports.workers import Workers
 
     if resume is not None and model is None:
         _begun_command(resume)
@@ -132,9 +141,12 @@ def run(
     folder = out if resume is None else resume
     if model is None or folder is None or (out is not None and resume is not None):
         raise RunError("a run needs a MODEL and one folder: --out NEW_FOLDER, or --resume FOLDER to go on")
-    mapping = nsim.map(_load(model, time_steps, v_threshold, psp, weights, image), chip)
+    loaded = _load(model, time_steps, v_threshold, psp, weights, image)
+    mapping = nsim.map(loaded, chip, policy, placement, traffic)
     models = [] if energy is None else parse_energy(energy, mapping.chip)
-    with _progress("sampler steps") as progress:
+    remark(f"{check_run(mapping, sampler, images, timing, detail_steps)} on one thread")
+    elsewhere = Workers(workers or 1, dask) if dask or (workers or 1) > 1 else None
+    with progress_bar("sampler steps") as progress:
         done = run_sampler(
             mapping,
             sampler,
@@ -146,13 +158,15 @@ def run(
             threads=threads,
             progress=progress,
             resume=resume is not None,
+            detail_steps=detail_steps,
+            workers=elsewhere,
         )
     done.plot.save_all(folder)
     priced = energy_facts(done, models) if models else {}
     if as_json:
-        _show({**run_facts(done), "energy_models": priced.get("per_call", [])})
+        show({**run_facts(done), "energy_models": priced.get("per_call", [])})
     else:
-        _show([*run_tables(done), *(energy_tables(priced) if models else []), f"written to {folder}"])
+        show([*run_tables(done), *(energy_tables(priced) if models else []), f"written to {folder}"])
 
 
 def _begun_command(folder: Path) -> None:
@@ -183,7 +197,7 @@ def price(
 
     run = Run.open(folder)
     facts = energy_facts(run, parse_energy(energy, run.chip))
-    _show(facts if as_json else energy_tables(facts))
+    show(facts if as_json else energy_tables(facts))
 
 
 @app.command()
@@ -203,15 +217,16 @@ def compare(
     comparands = open_comparands(runs)
     files = [] if out is None else write_comparison(comparands, out)
     if as_json:
-        _show(compare_facts(comparands))
+        show(compare_facts(comparands))
     else:
-        _show([*compare_tables(comparands), *(f"written to {file}" for file in files)])
+        show([*compare_tables(comparands), *(f"written to {file}" for file in files)])
 
 
 @app.command()
 def report(
     folder: RunArgument,
     out: Annotated[Path | None, typer.Option(help="File to write; FOLDER/report.html otherwise.")] = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Write a run as one HTML page: figures, tables, what dominates and why, what is fact and what is not.
 
@@ -221,7 +236,7 @@ def report(
     from nsim.reports.run import Run
 
     file = write_report(Run.open(folder), out or folder / "report.html")
-    _show([f"written to {file}"])
+    show({"written_to": str(file)} if as_json else [f"written to {file}"])
 
 
 @app.command()
@@ -238,9 +253,9 @@ def reproduce(
     """
     from nsim.reports.reproduce import sddpm_table3, table3_tables
 
-    with _progress("networks") as progress:
+    with progress_bar("networks") as progress:
         facts = sddpm_table3(chip, seed, progress)
-    _show(facts if as_json else table3_tables(facts))
+    show(facts if as_json else table3_tables(facts))
 
 
 @app.command("export")
@@ -251,6 +266,7 @@ def export_command(
         typer.Option("--format", help="csv: every row; latex: tables added up to fit a page."),
     ] = "csv",
     out: Annotated[Path | None, typer.Option(help="Folder to write to; FOLDER/export otherwise.")] = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Write a run's tables (energy, latency, counts, operations, utilization) for other programs.
 
@@ -260,7 +276,7 @@ def export_command(
     from nsim.reports.run import Run
 
     files = export(Run.open(folder), form, out or folder / "export")
-    _show([f"written to {file}" for file in files])
+    show({"written_to": list(map(str, files))} if as_json else [f"written to {file}" for file in files])
 
 
 @app.command()
@@ -286,7 +302,7 @@ def check(
     call = nsim.simulate(loaded, initial_noise((1, *shape), seed), [DIFFUSION_STEPS // 2])
     result = check_call(call, per_layer=neurons, seed=seed)
     facts = check_facts(loaded, result)
-    _show(facts if as_json else check_tables(loaded, result))
+    show(facts if as_json else check_tables(loaded, result))
     if not facts["agrees"]:
         raise typer.Exit(1)
 
@@ -307,9 +323,9 @@ def chips(
 
     loaded = [load_chip(n) for n in ([name] if name else chip_names())]
     if as_json:
-        _show({chip.name: chip.model_dump(mode="json") for chip in loaded})
+        show({chip.name: chip.model_dump(mode="json") for chip in loaded})
     else:
-        _show(chip_tables(loaded[0]) if name else chip_list(loaded))
+        show(chip_tables(loaded[0]) if name else chip_list(loaded))
 
 
 @app.command()
@@ -323,11 +339,8 @@ def bench(
     """
     from nsim.reports.bench.command import bench_table, run_benchmarks
 
-    def started(name: str) -> None:
-        sys.stderr.write(f"{name} ...\n")
-
-    found = run_benchmarks(names or [], started)
-    _show([m.as_dict() for m in found] if as_json else [bench_table(found)], as_json)
+    found = run_benchmarks(names or [], lambda name: remark(f"{name} ..."))
+    show([m.as_dict() for m in found] if as_json else [bench_table(found)], as_json)
 
 
 @app.command()
@@ -336,6 +349,7 @@ def train(
     out: Annotated[Path, typer.Option(help="Checkpoint to write, or to go on with.")],
     seed: Annotated[int, typer.Option(help="Seed of weights, batches and noise.", min=0)] = 0,
     iterations: Annotated[int | None, typer.Option(help="Iterations in all.", min=1)] = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Train a bundled model again from a seed; stopped at any point, the same command goes on.
 
@@ -343,9 +357,9 @@ def train(
     """
     from nsim.workloads.training import train_bundled
 
-    with _progress("iterations", show="loss") as progress:
+    with progress_bar("iterations", value_name="loss") as progress:
         train_bundled(name, out, seed, iterations, progress)
-    _show([f"written to {out}"])
+    show({"name": name, "written_to": str(out), "seed": seed} if as_json else [f"written to {out}"])
 
 
 @app.command()
@@ -353,6 +367,7 @@ def statistics(
     model: ModelArgument,
     images: Annotated[int, typer.Option(help="Images to generate and measure on.", min=1)] = 64,
     seed: Annotated[int, typer.Option(help="Seed of the noise.", min=0)] = 0,
+    as_json: JsonOption = False,
 ) -> None:
     """Measure what the sampler analytic:N needs, on the model's own images, and write it beside it.
 
@@ -362,9 +377,9 @@ def statistics(
     from nsim.reports.model_statistics import measure_statistics
     from nsim.workloads.checkpoints import find_checkpoint
 
-    with _progress("calls") as progress:
+    with progress_bar("calls") as progress:
         path, _ = measure_statistics(nsim.load(model), find_checkpoint(model), images, seed, progress)
-    _show([f"written to {path}"])
+    show({"written_to": str(path)} if as_json else [f"written to {path}"])
 
 
 @app.command()
@@ -382,12 +397,17 @@ def quality(
 
     Example: nsim quality sddpm-digits --sampler ddim:50 --images 1000
     """
+    from nsim.reports.cost import quality_cost
     from nsim.reports.quality import quality_facts, quality_tables
 
     loaded = _load(model, time_steps, v_threshold)
-    with _progress("sampler steps") as progress:
+    remark(f"{quality_cost(loaded, sampler, images)} on one thread")
+    with progress_bar("sampler steps") as progress:
         facts = quality_facts(loaded, sampler or loaded.sampler, images, seed, grid, progress)
-    _show(facts if as_json else quality_tables(facts))
+    show(facts if as_json else quality_tables(facts))
+
+
+app.command()(sweep)
 
 
 def _load(
@@ -405,47 +425,6 @@ def _load(
     thresholds = None if v_threshold is None else parse_thresholds(v_threshold)
     shape = None if image is None else parse_image(image)
     return nsim.load(model, time_steps, thresholds, psp, weights, shape)
-
-
-class _progress:
-    """A progress bar on stderr, only on a terminal; the context value is ``callback(done, all, value)``."""
-
-    def __init__(self, what: str, show: str = "") -> None:
-        self.what = what
-        self.show = show
-
-    def __enter__(self) -> Any:
-        from rich.console import Console
-        from rich.progress import Progress, TextColumn
-
-        console = Console(stderr=True)
-        count = TextColumn("{task.completed}/{task.total} {task.fields[value]}")
-        columns = [*Progress.get_default_columns(), count]
-        self.progress = Progress(*columns, console=console, disable=not console.is_terminal)
-        self.task = self.progress.add_task(self.what, total=None, value="")
-        self.progress.start()
-        return self._advance
-
-    def _advance(self, done: int, total: int, value: float | None = None) -> None:
-        text = "" if value is None else f"{self.show} {value:.4f}"
-        self.progress.update(self.task, completed=done, total=total, value=text)
-
-    def __exit__(self, *error: object) -> None:
-        self.progress.stop()
-
-
-def _show(content: dict[str, Any] | list[Any], as_json: bool = False) -> None:
-    """JSON for a dict, or when asked; tables and lines otherwise, at full width when piped."""
-    if as_json or isinstance(content, dict):
-        sys.stdout.write(json.dumps(content, indent=2, allow_nan=False) + "\n")
-        return
-    from rich.console import Console
-
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=160)
-    for item in content:
-        console.print(item, markup=False, highlight=False)
 
 
 if __name__ == "__main__":

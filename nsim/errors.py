@@ -37,3 +37,7 @@ class QuantizeError(NsimError):
 
 class BenchError(NsimError):
     """A benchmark that does not exist."""
+
+
+class SweepError(NsimError):
+    """A sweep that cannot be planned, started or gone on with."""

@@ -9,7 +9,10 @@ from importlib import metadata
 from pathlib import Path
 
 PACKAGES = ("numpy", "numba", "llvmlite", "torch", "pandas", "pyarrow", "scipy")
-WITHOUT_EFFECT = {"--out": True, "--resume": True, "--threads": True, "--energy": True, "--json": False}
+WITHOUT_EFFECT = {
+    **dict.fromkeys(["--out", "--resume", "--threads", "--workers", "--dask", "--energy"], True),
+    "--json": False,
+}
 """Options that change no number of a run, and whether a value follows them."""
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+PJ_PER_J = 1e12
 PJ_PER_MJ = 1e9
 PJ_PER_UJ = 1e6
+NS_PER_S = 1e9
 NS_PER_MS = 1e6
 NS_PER_US = 1e3
 PS_PER_NS = 1000

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from nsim.hw_models.mapping.place import chips_across
 from nsim.reports.plots import PJ_PER_UNIT, WIDTH_IN, new_figure, pick_unit, style
 
 if TYPE_CHECKING:
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from matplotlib.colors import Normalize
     from matplotlib.figure import Figure
 
-CHIPS_IN_A_ROW = 5
 MAP = "cividis"
 """Rises evenly in lightness, so it reads the same in grey and to the colour-blind."""
 GAP = 0.6
@@ -37,8 +37,8 @@ class Floor:
 
     @property
     def per_row(self) -> int:
-        """Chips side by side on paper; the mesh runs on in the next row."""
-        return min(self.chips, CHIPS_IN_A_ROW)
+        """Chips side by side on paper, as they stand in their array."""
+        return chips_across(self.chips, self.tiles_x, self.tiles_y)
 
     def corner(self, chip: int) -> tuple[float, float]:
         """Left and top of a chip on paper, in tiles."""
@@ -78,14 +78,14 @@ def link_map(links: pd.DataFrame, floor: Floor, title: str) -> Figure:
     """Draw packets over every link of the mesh, both ways; ``links``: `Run.links`, steps added up."""
     from matplotlib.collections import LineCollection
 
-    loads = links.groupby(["direction", "mesh_x", "tile_y"], as_index=False)["packets"].sum()
+    loads = links.groupby(["direction", "mesh_x", "mesh_y"], as_index=False)["packets"].sum()
     loads = loads.sort_values("packets", kind="stable")  # the busiest are drawn last
     with style():
         figure, axes = _paper(floor, "Packets over every link of the mesh", title)
         norm = _norm(loads["packets"], None)
         segments = [
             _segment(floor, d, x, y)
-            for d, x, y in zip(loads["direction"], loads["mesh_x"], loads["tile_y"], strict=True)
+            for d, x, y in zip(loads["direction"], loads["mesh_x"], loads["mesh_y"], strict=True)
         ]
         width = 5.0 if floor.chips > 1 else 8.0
         lines = LineCollection(segments, cmap=MAP, norm=norm, linewidths=0.32 * width)
@@ -95,14 +95,15 @@ def link_map(links: pd.DataFrame, floor: Floor, title: str) -> Figure:
     return figure
 
 
-def _segment(floor: Floor, direction: str, mesh_x: int, tile_y: int) -> list[tuple[float, float]]:
+def _segment(floor: Floor, direction: str, mesh_x: int, mesh_y: int) -> list[tuple[float, float]]:
     """A link as a line between two tiles' middles, the two ways beside each other; stubs between chips."""
-    chip, tile_x = divmod(mesh_x, floor.tiles_x)
-    left, top = floor.corner(chip)
+    chip_x, tile_x = divmod(mesh_x, floor.tiles_x)
+    chip_y, tile_y = divmod(mesh_y, floor.tiles_y)
+    left, top = floor.corner(chip_y * floor.per_row + chip_x)
     x, y = left + tile_x + 0.5, top + tile_y + 0.5
     dx, dy = {"east": (1, 0), "west": (-1, 0), "north": (0, -1), "south": (0, 1)}[direction]
-    leaves = not 0 <= tile_x + dx < floor.tiles_x
-    reach = 0.5 + GAP / 2 if leaves else 1.0
+    leaves = not (0 <= tile_x + dx < floor.tiles_x and 0 <= tile_y + dy < floor.tiles_y)
+    reach = 0.5 + (GAP if dy else GAP / 2) if leaves else 1.0
     x, y = x - 0.14 * dy, y + 0.14 * dx
     near, far = (0.0 if leaves else 0.12), (reach if leaves else 0.88)
     return [(x + near * dx, y + near * dy), (x + far * dx, y + far * dy)]

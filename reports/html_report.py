@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from nsim.reports import plain_words
+from nsim.reports.detail_tables import detail_lines
 from nsim.reports.energy import energy_figures
 from nsim.reports.energy_models import energy_models, side_by_side
 from nsim.reports.plots import style
@@ -131,7 +132,13 @@ def _sections(run: Run, per_call: dict[str, Any]) -> list[Section]:
             plain_words.dominates(run, per_call),
             [_figure(plot.energy(), "energy")],
         ),
-        Section("trust", "Fact and estimate", [], plain_words.trust(run), tables=[_figures_table(run)]),
+        Section(
+            "trust",
+            "Fact and estimate",
+            detail_lines(run),
+            plain_words.trust(run),
+            tables=[_figures_table(run)],
+        ),
         Section(
             "uncertainty",
             "How certain the total is",

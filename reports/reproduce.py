@@ -25,7 +25,7 @@ from nsim.simulator.core_counts import CoreCounter
 from nsim.simulator.engine import Call, Engine
 from nsim.simulator.timing import analytic_times
 from nsim.units import PJ_PER_MJ
-from nsim.workloads.calibrated import WEIGHTS, calibrated_unet
+from nsim.workloads.calibrate import WEIGHTS, random_unet
 from nsim.workloads.samplers import initial_noise
 from nsim.workloads.sddpm import SDDPMConfig
 from nsim.workloads.twin import TwinCounts, twin_counts
@@ -65,7 +65,7 @@ class ChipCost:
 def evaluate(config: SDDPMConfig, chip: str, seed: int) -> Evaluation:
     """Play one call of a network of this size with calibrated random weights, and cost it."""
     shape = (config.image_channels, config.image_size, config.image_size)
-    network = lower(calibrated_unet(config, seed), shape, config.time_steps, "sddpm")
+    network = lower(random_unet(config, seed), shape, config.time_steps, "sddpm")
     call = Engine(network, "float32").call(initial_noise((1, *shape), seed), np.array([DIFFUSION_TIME]))
     layers = traced_layers(network)
     rates = {name: float(spikes.mean()) for name, spikes in call.spikes.items()}

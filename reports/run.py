@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,18 +21,20 @@ from nsim.hw_models.catalog import load_chip, load_cost_rule
 from nsim.hw_models.mapping.mapping import Mapping
 from nsim.hw_models.spec import Calibration, ChipSpec
 from nsim.provenance import provenance
+from nsim.reports.detail_steps import extrapolate, fill_steps, parse_detail_steps
 from nsim.reports.energy import Activity, EnergyReport, price
 from nsim.reports.event_totals import event_totals
 from nsim.reports.papers_rule import PapersRule, papers_rule
+from nsim.reports.played_steps import play_steps
 from nsim.reports.run_folder import RunFolder
-from nsim.reports.stages import Stage, Timing, all_cores, beside_cores, stages_of
+from nsim.reports.stages import all_cores, beside_cores, stages_of
+from nsim.reports.step_meter import Timing
 from nsim.reports.traced_layers import traced_layers
 from nsim.reports.uncertainty import DRAWS, Uncertainty, uncertainty
-from nsim.simulator.core_counts import EventCounts
-from nsim.simulator.engine import Call, Precision
-from nsim.simulator.timing import analytic_times
+from nsim.reports.workers import Workers
+from nsim.simulator.engine import Precision
 from nsim.units import NS_PER_MS
-from nsim.workloads.samplers import SamplerStep, build_sampler, initial_state, trajectory
+from nsim.workloads.samplers import build_sampler, initial_state
 
 if TYPE_CHECKING:
     from nsim.reports.run_plots import RunPlots
@@ -53,6 +55,8 @@ def run_sampler(
     threads: int | None = None,
     progress: Progress | None = None,
     resume: bool = False,
+    detail_steps: str = "all",
+    workers: Workers | None = None,
 ) -> Run:
     """Generate images on the chip, writing each sampler step to the run folder as it ends.
 
@@ -67,52 +71,39 @@ def run_sampler(
     folder ends up as if it had never been stopped, byte for byte. RunError when it was begun with other
     settings or versions, or is damaged.
 
+    ``detail_steps``: sampler steps whose events are counted and timed on the chip, "all", "0,10,20" or
+    "n:20" (see `detail_steps`). All steps are played; the totals of the others are extrapolated, and said
+    to be. ``workers``: where steps are measured, this process by default; no effect on results.
+
     ``timing``: "analytic" takes the busiest core's work in a tick as if every packet were there from the
     start (see `analytic_times`); "event" follows every packet from core to core through FIFO links (see
-    `EventTimer`). Spikes, events and priced counts are the same; times, and what is paid per time, are not.
+    `EventTimer`), "cycle" through routers with finite buffers and back-pressure (see `CycleTimer`). Spikes,
+    events and priced counts are the same; times, and what is paid per time, are not. ChipFileError for
+    "cycle" on a chip whose file does not say how large the buffers are.
     """
     model = mapping.model
-    if not (sampler or model.sampler):
-        raise RunError(f"{model.name} ({model.workload}) is no denoiser: there is nothing to sample")
-    walk, sampler_name = build_sampler(sampler or model.sampler, seed, model)
+    walk, sampler_name = build_sampler(sampler, seed, model)
     if images < 1:
         raise RunError(f"{images} images: at least 1 is needed")
-    figures = mapping.chip.calibration(calibration)
     name = calibration or mapping.chip.default_calibration
     steps = len(walk.timesteps)
-    manifest = _manifest(mapping, sampler_name, steps, seed, images, name, precision, timing)
+    measured = parse_detail_steps(detail_steps, steps)
+    manifest = _manifest(mapping, sampler_name, steps, seed, images, name, precision, timing, measured)
+    stages = stages_of(mapping, name, timing, precision, threads)
+    for meter in stages:
+        meter.check()  # what the chip file does not say is refused before anything is written
     folder = _folder(out, manifest, resume)
     _write_mapping(folder, mapping)
 
-    stages = stages_of(mapping, figures, precision, timing, threads)
-    folder.write_table("beside_cores", beside_cores(stages))
-    shape = model.network.population_by_name[model.network.image].shape
-    calls: list[Call] = []
-
-    def call(stage: Stage, *inputs: np.ndarray) -> np.ndarray:
-        calls.append(stage.engine.call(*inputs))
-        return calls[-1].eps
-
-    def decode(x: np.ndarray) -> Iterator[SamplerStep]:
-        if len(stages) > 1 and done <= steps:
-            yield SamplerStep(steps, 0, call(stages[1], x))
-
-    done = folder.steps_done
+    done, shape = folder.steps_done, model.network.population_by_name[model.network.image].shape
     x = folder.state(done - 1) if done else initial_state(walk, (images, *shape), seed)
-    walked = trajectory(lambda x, t: call(stages[0], x, t), walk, x, first=done)
-    for step in then_decode(walked, x, decode):
-        stage, played = stages[step.index >= steps], calls.pop()
-        counts = stage.counter.count(played)
-        times = stage.times(played, counts)
-        folder.write_step("events", step.index, stage.events_table(counts))
-        folder.write_step("operations", step.index, played.counts)
-        folder.write_step("latency", step.index, stage.latency_table(times))
-        folder.write_step("links", step.index, _links_table(stage.links.count(played)))
-        folder.write_step("times", step.index, _other_times(counts, mapping.chip, name))
+    for step in play_steps(stages, walk, x, done, folder.measured_steps, workers):
+        for table, rows in step.tables.items():
+            folder.write_step(table, step.index, rows)
         folder.write_state(step.index, step.x)
         x = step.x
         if progress is not None:
-            progress(step.index + 1, steps + len(stages) - 1)
+            progress(step.index + 1, folder.steps_in_all)
     folder.write_images(_as_images(x, model))
     folder.write_manifest({**folder.manifest, "complete": True})
     run = Run(folder)
@@ -139,6 +130,7 @@ def _write_mapping(folder: RunFolder, mapping: Mapping) -> None:
     folder.write_table("capacities", pd.DataFrame(capacities, columns=["layer", "resource", "available"]))
     layers = [traced_layers(part.model.network) for part in mapping.parts]
     folder.write_table("traced_layers", pd.concat(layers, ignore_index=True))
+    folder.write_table("beside_cores", beside_cores(mapping))
 
 
 class Run:
@@ -160,6 +152,46 @@ class Run:
     def images(self) -> int:
         """Number of images generated."""
         return int(self.manifest["images"])
+
+    @property
+    def measured_steps(self) -> np.ndarray:
+        """Sampler steps that were counted and timed on the chip.
+
+        All, unless the run was asked for fewer: then counts, latency and energy of every other step are
+        those of its nearest measured one, and `extrapolation` says how far totals can be trusted. What is
+        known of the model as traced (`operations`) is known of every step. The decoder's call, the step after
+        the sampler's, is always measured and not among these.
+        """
+        measured = np.array(self.folder.measured_steps)
+        return measured[measured < int(self.manifest["sampler_steps"])]
+
+    @property
+    def all_measured(self) -> bool:
+        """Whether every sampler step was measured."""
+        return bool(self.manifest["detail_steps"] == "all")
+
+    def extrapolation(self) -> pd.DataFrame:
+        """One row per total that rests on measured steps: its standard error and 95 % interval.
+
+        Columns quantity ("energy_pj", "time_ns"), cause (missing for the total), total, standard_error,
+        low, high; see `detail_steps` for the rule. Errors are 0 where all steps were measured.
+        """
+        measured, steps = self.measured_steps, int(self.manifest["sampler_steps"])
+        cells = self.report.cells
+        known = cells[cells["sampler_step"].isin(self.folder.measured_steps) & cells["energy_pj"].notna()]
+        by_cause = known.groupby(["sampler_step", "cause"])["energy_pj"].sum().unstack(fill_value=0.0)
+        time_ns = self._latency.groupby("sampler_step")["time_ns"].sum()
+        columns = [
+            ("energy_pj", None, by_cause.sum(axis=1)),
+            *(("energy_pj", cause, by_cause[cause]) for cause in by_cause),
+            ("time_ns", None, time_ns),
+        ]
+        rows = []
+        for name, cause, y in columns:
+            decoded = float(y[y.index >= steps].sum())
+            found = extrapolate(y[measured].to_numpy(), measured, steps, decoded)
+            rows.append({"quantity": name, "cause": cause, **vars(found)})
+        return pd.DataFrame(rows)
 
     @cached_property
     def chip(self) -> ChipSpec:
@@ -190,7 +222,11 @@ class Run:
         return self._attributed(self._operations)
 
     def latency(self) -> pd.DataFrame:
-        """sampler_step, image, tick, core_ns, barrier_ns, time_ns, busiest_core, busiest_layer."""
+        """sampler_step, image, tick, core_ns, barrier_ns, time_ns, busiest_core, busiest_layer.
+
+        Timed by "cycle", also how full buffers got, see `BufferUse`: buffer_places, router_peak, core_peak,
+        routers_full, cores_full, stalled_ns, stalled_core, stalled_layer, held_ns.
+        """
         return self._attributed(self._latency)
 
     def energy(self, calibration: str | None = None) -> pd.DataFrame:
@@ -198,11 +234,12 @@ class Run:
         return self._attributed(self.report_by(calibration).cells)
 
     def links(self) -> pd.DataFrame:
-        """sampler_step, direction (east, ...), mesh_x, tile_y of the tile it leaves, packets; no rows of 0.
+        """sampler_step, direction (east, ...), mesh_x, mesh_y of the tile it leaves, packets; no rows of 0.
 
-        ``mesh_x`` counts tile columns over all chips.
+        ``mesh_x`` and ``mesh_y`` count tiles over all chips of the network called; a decoder's are an
+        array of their own.
         """
-        return self._attributed(self.folder.all_steps("links"))
+        return self._attributed(self._filled(self.folder.all_steps("links")))
 
     def utilization(self) -> pd.DataFrame:
         """Layer, core, resource, used, available, share: what every core uses of what it has."""
@@ -283,6 +320,8 @@ class Run:
     def _attributed(self, frame: pd.DataFrame) -> pd.DataFrame:
         """A copy of a frame that says where it comes from (``frame.attrs["nsim"]``)."""
         copy = frame.copy()
+        if not self.all_measured and "sampler_step" in frame:
+            copy["measured"] = frame["sampler_step"].isin(self.folder.measured_steps)
         copy.attrs["nsim"] = self.folder.provenance
         return copy
 
@@ -302,25 +341,21 @@ class Run:
 
     @cached_property
     def _times(self) -> pd.DataFrame:
-        return self.folder.all_steps("times")
+        return self._filled(self.folder.all_steps("times"))
 
     @cached_property
     def _latency(self) -> pd.DataFrame:
-        return self.folder.all_steps("latency")
+        return self._filled(self.folder.all_steps("latency"))
 
     @cached_property
     def _counts(self) -> pd.DataFrame:
-        return event_totals(self.folder, self.cores["layer"].to_list(), self.images)
+        return self._filled(event_totals(self.folder, self.cores["layer"].to_list(), self.images))
 
-
-def then_decode(
-    walked: Iterator[SamplerStep], x: np.ndarray, decode: Callable[[np.ndarray], Iterator[SamplerStep]]
-) -> Iterator[SamplerStep]:
-    """The steps of a walk from ``x``, then the decoder's, from the last image."""
-    for step in walked:
-        x = step.x
-        yield step
-    yield from decode(x)
+    def _filled(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """Steps that were not measured, like their nearest measured ones: every total is one of all steps."""
+        if self.all_measured:
+            return frame
+        return fill_steps(frame, self.measured_steps, int(self.manifest["sampler_steps"]))
 
 
 def _as_images(x: np.ndarray, model: Model) -> np.ndarray:
@@ -337,6 +372,7 @@ def _manifest(
     calibration: str,
     precision: Precision,
     timing: Timing,
+    measured: tuple[int, ...],
 ) -> dict[str, Any]:
     model = mapping.model
     return {
@@ -358,46 +394,19 @@ def _manifest(
         "calibration": calibration,
         "cores": sum(part.core_count for part in mapping.parts),
         "chips": sum(part.chips for part in mapping.parts),
-        "policy": "expand",
+        "policy": mapping.policy,
+        "placement": {
+            "measured_traffic": mapping.measured,
+            "packet_hops": sum(part.packet_hops()[0] for part in mapping.parts),
+        },
         "schedule": "pipelined",
         "timing": timing,
         "precision": precision,
         "sampler": sampler,
         "sampler_steps": sampler_steps,
+        "detail_steps": "all" if len(measured) == sampler_steps else list(measured),
         "decoder_calls": len(mapping.parts) - 1,
         "seed": seed,
         "images": images,
         "made_with": provenance(),
     }
-
-
-def _links_table(loads: dict[str, np.ndarray]) -> pd.DataFrame:
-    """One row per link of the mesh that a packet used."""
-    frames = []
-    for direction, packets in loads.items():
-        y, x = np.nonzero(packets)
-        frames.append(
-            pd.DataFrame({"direction": direction, "mesh_x": x, "tile_y": y, "packets": packets[y, x]})
-        )
-    return pd.concat(frames, ignore_index=True)
-
-
-def _other_times(counts: EventCounts, chip: ChipSpec, own: str) -> pd.DataFrame:
-    """Time of every tick with the figures of every calibration but the run's own, by the closed formulas."""
-    frames = [pd.DataFrame({"calibration": pd.Series(dtype="str"), "image": [], "tick": [], "time_ns": []})]
-    for name, calibration in chip.calibrations.items():
-        if name == own:
-            continue
-        times = analytic_times(counts, calibration)
-        images, ticks = times.core_ns.shape
-        frames.append(
-            pd.DataFrame(
-                {
-                    "calibration": name,
-                    "image": np.repeat(np.arange(images), ticks),
-                    "tick": np.tile(np.arange(ticks), images),
-                    "time_ns": (times.core_ns + times.barrier_ns).ravel(),
-                }
-            )
-        )
-    return pd.concat(frames[1:] or frames, ignore_index=True)

@@ -45,7 +45,11 @@ class RunPlots:
         """What the figures are of."""
         m = self._run.manifest
         images = "" if self._run.images == 1 else f", {self._run.images} images"
-        return f"{m['model']['name']} on {m['chip']} ({m['calibration']}), {m['sampler']}{images}"
+        run = f"{m['model']['name']} on {m['chip']} ({m['calibration']}), {m['sampler']}{images}"
+        if self._run.all_measured:
+            return run
+        measured, steps = len(self._run.measured_steps), m["sampler_steps"]
+        return f"{run}; {measured} of {steps} steps measured, the others drawn like the nearest of them"
 
     def energy(self) -> Figure:
         """Energy of every sampler step, stacked by cause."""
@@ -83,8 +87,10 @@ class RunPlots:
         return chip_plots.use_map(self._run.cores, self._run.utilization(), self._floor, self.title)
 
     def link_map(self) -> Figure:
-        """Packets over every link of the mesh."""
-        return chip_plots.link_map(self._run.links(), self._floor, self.title)
+        """Packets over every link of the mesh; a decoder, on chips of its own, is left out."""
+        links, cores = self._run.links(), self._run.cores
+        walked = links[links["sampler_step"] < self._run.manifest["sampler_steps"]]
+        return chip_plots.link_map(walked, self._floor_of(cores[cores["network"] == 0]), self.title)
 
     def tornado(self) -> Figure:
         """Which figure's range moves the total most."""
@@ -107,8 +113,11 @@ class RunPlots:
 
     @property
     def _floor(self) -> chip_plots.Floor:
+        return self._floor_of(self._run.cores)
+
+    def _floor_of(self, cores: pd.DataFrame) -> chip_plots.Floor:
         s = self._run.chip.structure
-        return chip_plots.floor_of(self._run.cores, s.tiles_x.value, s.tiles_y.value, s.cores_per_tile.value)
+        return chip_plots.floor_of(cores, s.tiles_x.value, s.tiles_y.value, s.cores_per_tile.value)
 
     @cached_property
     def _operations(self) -> pd.DataFrame:

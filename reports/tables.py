@@ -9,14 +9,16 @@ from rich.table import Table
 
 from nsim.hw_models.mapping.mapping import Mapping
 from nsim.hw_models.mapping.partition import RESOURCES, cores_per_chip
+from nsim.reports.detail_tables import detail_facts, detail_lines
 from nsim.reports.estimate import StaticEstimate
 from nsim.reports.run import Run
-from nsim.units import NS_PER_MS, PJ_PER_UJ
+from nsim.units import NS_PER_MS, NS_PER_US, PJ_PER_UJ
 
 
 def mapping_facts(mapping: Mapping, estimate: StaticEstimate) -> dict[str, Any]:
     """Everything `nsim map` says, as plain values."""
     binding = mapping.binding()
+    placed, row_major = (hops if mapping.measured else hops * estimate.rate for hops in mapping.packet_hops())
     return {
         "model": mapping.model.name,
         "weights": mapping.model.weights,
@@ -24,7 +26,8 @@ def mapping_facts(mapping: Mapping, estimate: StaticEstimate) -> dict[str, Any]:
         "cores": mapping.core_count,
         "chips": mapping.chips,
         "cores_per_chip": cores_per_chip(mapping.chip),
-        "policy": "expand",
+        "policy": mapping.policy,
+        "packet_hops_per_time_step": {"as_placed": placed, "row_major": row_major},
         "utilization": {r: {"used": u, "max": m} for r, (u, m) in mapping.utilization().items()},
         "layers": [
             {
@@ -65,7 +68,7 @@ def mapping_tables(mapping: Mapping, estimate: StaticEstimate) -> list[Table | s
             if mapping.chips == 1
             else f"{mapping.chips} chips (one holds {per_chip} cores: too small)"
         )
-        + f"\nweights: {model.weights}; residual streams: expand (synapses from earlier spikes)"
+        + f"\nweights: {model.weights}; residual streams: {mapping.policy}"
     )
     use = Table("resource", "used", "max", "%", "binds in", title="Utilisation, all cores in use")
     binding = list(facts["utilization"])
@@ -95,6 +98,12 @@ def mapping_tables(mapping: Mapping, estimate: StaticEstimate) -> list[Table | s
     )
     operations.add_row("as traced", f"{estimate.ac_traced:,.0f}", f"{estimate.mac_traced:,}")
     operations.add_row("as laid out", f"{estimate.ac_laid_out:,.0f}", f"{estimate.mac_host:,.0f} (host)")
+    hops = facts["packet_hops_per_time_step"]
+    traffic = "as measured" if mapping.measured else f"at a rate of {estimate.rate:g}"
+    placed = f"Packets x hops per time step, {traffic}: {hops['as_placed']:,.0f}"
+    placed += f", row-major {hops['row_major']:,.0f}"
+    if hops["row_major"]:
+        placed += f" ({hops['as_placed'] / hops['row_major'] - 1:+.0%})"
     report = estimate.report
     cost = (
         f"Static estimate of one call at that rate: {report.total_pj / PJ_PER_UJ:,.0f} uJ, "
@@ -104,7 +113,7 @@ def mapping_tables(mapping: Mapping, estimate: StaticEstimate) -> list[Table | s
     _right(use, 1, 2, 3)
     _right(layers, 1, 2, 5)
     _right(operations, 1, 2)
-    return [head, layers, use, operations, cost]
+    return [head, layers, use, operations, placed, cost]
 
 
 def run_facts(run: Run) -> dict[str, Any]:
@@ -115,6 +124,7 @@ def run_facts(run: Run) -> dict[str, Any]:
     layers = cells.groupby("layer", sort=False)["energy_pj"].agg(_sum)
     return {
         "manifest": run.manifest,
+        **detail_facts(run),
         "images": run.images,
         "calls": calls,
         "energy_pj": run.report.total_pj,
@@ -128,6 +138,7 @@ def run_facts(run: Run) -> dict[str, Any]:
         "time_ns": float(latency["time_ns"].sum()),
         "barrier_ns": float(latency["barrier_ns"].sum()),
         "time_left_out": list(run.times_left_out),
+        "buffers": _buffer_facts(latency),
         "per_call": per_call_facts(run),
     }
 
@@ -154,6 +165,24 @@ def per_call_facts(run: Run) -> dict[str, Any]:
     }
 
 
+def _buffer_facts(latency: pd.DataFrame) -> dict[str, Any] | None:
+    """How full the mesh's buffers got, where they are finite."""
+    if "buffer_places" not in latency:
+        return None
+    full = (latency["routers_full"] > 0) | (latency["cores_full"] > 0)
+    stalled = latency.groupby("stalled_layer")["stalled_ns"].sum()
+    return {
+        "places": int(latency["buffer_places"].iloc[0]),
+        "router_peak": int(latency["router_peak"].max()),
+        "core_peak": int(latency["core_peak"].max()),
+        "ticks": len(latency),
+        "ticks_full": int(full.sum()),
+        "stalled_ns": float(latency["stalled_ns"].sum()),
+        "stalled_layer": str(stalled.idxmax()) if stalled.max() > 0 else None,
+        "held_ns": float(latency["held_ns"].sum()),
+    }
+
+
 def run_tables(run: Run) -> list[Table | str]:
     """What `nsim run` prints at the end: per call (one sampler step of one image)."""
     facts = run_facts(run)
@@ -166,6 +195,7 @@ def run_tables(run: Run) -> list[Table | str]:
     )
     return [
         head,
+        *detail_lines(run),
         _causes(facts, calls),
         _layers(run, facts, calls),
         _operations(facts),
@@ -265,6 +295,8 @@ def _footnotes(facts: dict[str, Any]) -> str:
         lines.append(
             "latency leaves out (no published time): " + ", ".join(map(_words, facts["time_left_out"]))
         )
+    if facts["buffers"] is not None:
+        lines.append(_buffers(facts["buffers"]))
     total = facts["energy_pj"] / PJ_PER_UJ
     interval = facts["energy_pj_interval"]
     ranged = "; ".join(_words(causes) for causes in interval["figures_with_a_range"])
@@ -284,6 +316,17 @@ def _footnotes(facts: dict[str, Any]) -> str:
         f"whole run: {total:,.1f} uJ, {facts['time_ns'] / NS_PER_MS:,.3f} ms for {facts['calls']} calls"
     )
     return "\n".join(lines)
+
+
+def _buffers(use: dict[str, Any]) -> str:
+    if not use["ticks_full"]:
+        most = max(use["router_peak"], use["core_peak"])
+        return f"no buffer filled: at most {most} of {use['places']} places were taken"
+    line = f"buffers of {use['places']} packets filled in {use['ticks_full']:,} of {use['ticks']:,} ticks"
+    if use["stalled_layer"] is None:
+        return f"{line}; no core stood still for it"
+    stalled = f"{use['stalled_ns'] / NS_PER_US:,.1f} us"
+    return f"{line}: cores stood still for {stalled} in all, most in {use['stalled_layer']}"
 
 
 def _sum(values: pd.Series) -> float:

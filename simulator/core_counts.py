@@ -16,15 +16,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from nsim.frontends.network import Network, Projection
+from nsim.hw_models.mapping.axons import axon_channels, axon_groups, channel_targets, spiking_inputs
 from nsim.hw_models.mapping.mapping import Mapping
-from nsim.hw_models.mapping.partition import (
-    CoreGrid,
-    axon_channels,
-    axon_groups,
-    channel_targets,
-    segment_reached,
-    spiking_inputs,
-)
+from nsim.hw_models.mapping.partition import CoreGrid, segment_reached
 from nsim.simulator.engine import Call
 
 CORE_EVENTS = (
@@ -212,7 +206,7 @@ def _packet_maps(
                 window = np.ix_(hit, np.flatnonzero(path.row_hit[r]), np.flatnonzero(path.column_hit[s]))
                 source = own[window]
                 hops_x = np.abs(place.mesh_x[source] - place.mesh_x[target])
-                hops_y = np.abs(place.tile_y[source] - place.tile_y[target])
+                hops_y = np.abs(place.mesh_y[source] - place.mesh_y[target])
                 maps["packet_out"][window] += 1
                 maps["tile_local"][window] += (hops_x + hops_y) == 0
                 maps["hop_x"][window] += hops_x
@@ -252,6 +246,8 @@ def calls_beside_cores(mapping: Mapping) -> dict[tuple[str, str], int]:
     """
     network = mapping.laid_out
     counts: dict[tuple[str, str], int] = {}
+    if network.streams_via_host:
+        counts.update(streams_on_host(network))
 
     def add(layer: str, event: str, count: int) -> None:
         if count:
@@ -262,7 +258,7 @@ def calls_beside_cores(mapping: Mapping) -> dict[tuple[str, str], int]:
         add(op.name, "host_mac", times * op.macs)
         add(op.name, "host_elementwise", times * op.elementwise)
         for name in op.inputs:
-            if name in mapping.grids:
+            if name in mapping.grids and not network.streams_via_host:
                 add(op.name, "host_read", network.time_steps * network.population_by_name[name].size)
     for name in mapping.grids:
         population = network.population_by_name[name]
@@ -284,9 +280,50 @@ def calls_beside_cores(mapping: Mapping) -> dict[tuple[str, str], int]:
             )
         for bias in from_host:
             add(bias.host_op, "host_write", population.shape[0])
-        if from_host or from_image or population.bias is not None or _has_bias(network, name):
+        if any(network.population_by_name[p.source].kind == "analog" for p in network.incoming(name)):
+            if population.kind == "neuron":  # a new current at every time step, and none after the last
+                add(name, "bias_write", (network.time_steps + 1) * population.size)
+        elif from_host or from_image or population.bias is not None or _has_bias(network, name):
             add(name, "bias_write", 2 * population.size)
     add("chip", "state_reset", mapping.chips)
+    return counts
+
+
+def streams_on_host(network: Network) -> dict[tuple[str, str], int]:
+    """What carrying analog streams beside the cores costs in one image's call: (layer, event) to count.
+
+    In every time step: what spikes added is read from the read-out elements; contributions meet (an addition
+    per element and contribution beyond the first); 1x1 convolutions of a stream multiply, a BatchNorm behind
+    one is an operation per element; and every neuron that reads a stream is sent its current.
+    """
+    kinds = network.population_by_name
+    counts: dict[tuple[str, str], int] = {}
+    for population in network.populations:
+        name, positions = population.name, population.size // population.shape[0]
+        streams = [p for p in network.incoming(name) if kinds[p.source].kind == "analog"]
+        spiking = spiking_inputs(network, name)
+        elements = elementwise = 0
+        if population.kind == "analog":
+            from_image = [p for p in network.incoming(name) if kinds[p.source].kind == "source"]
+            for p in from_image:
+                counts[p.name, "host_mac"] = p.kernel.taps(kinds[p.source].shape[1:], population.shape[1:])
+                elements += p.kernel.c_out * positions
+        for p in streams:
+            elements += p.kernel.c_out * positions
+            if p.scale is not None or p.bias is not None:
+                elementwise += p.kernel.c_out * positions
+            if not p.kernel.is_identity:
+                counts[p.name, "host_mac"] = network.time_steps * p.kernel.taps(
+                    kinds[p.source].shape[1:], population.shape[1:]
+                )
+        if population.kind == "analog" and spiking:
+            counts[name, "host_read"] = network.time_steps * population.size
+            elements += len({c for p in spiking for c in range(*p.target_channels)}) * positions
+        if population.kind == "neuron" and streams:
+            counts[name, "host_write"] = network.time_steps * population.size
+        elementwise += max(0, elements - population.size)
+        if elementwise:
+            counts[name, "host_elementwise"] = network.time_steps * elementwise
     return counts
 
 

@@ -41,8 +41,8 @@ class EventTimer:
         self.cost_ps = {event: round((calibration.time_ns(event) or 0) * PS_PER_NS) for event in events}
         place = mapping.placement
         width = int(place.mesh_x.max()) + 1
-        self.mesh = Mesh(width, int(place.tile_y.max()) + 1, self.cost_ps["hop_x"], self.cost_ps["hop_y"])
-        self.tile = place.tile_y * width + place.mesh_x
+        self.mesh = Mesh(width, int(place.mesh_y.max()) + 1, self.cost_ps["hop_x"], self.cost_ps["hop_y"])
+        self.tile = place.mesh_y * width + place.mesh_x
         self.fanouts = fanouts(mapping)
         kinds = [grid.shared_lists for grid in mapping.grids.values()]
         shared = np.repeat(kinds, [grid.size for grid in mapping.grids.values()])

@@ -15,7 +15,7 @@ from nsim.simulator.engine import Call
 from nsim.simulator.traffic import Fanout, fanouts
 
 DIRECTIONS = ("east", "west", "north", "south")
-"""Where a link leads: to mesh_x + 1, mesh_x - 1, tile_y - 1, tile_y + 1."""
+"""Where a link leads: to mesh_x + 1, mesh_x - 1, mesh_y - 1, mesh_y + 1."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,7 +38,7 @@ class LinkCounter:
     def __init__(self, mapping: Mapping) -> None:
         self.mapping = mapping
         place = mapping.placement
-        self.shape = (int(place.tile_y.max()) + 1, int(place.mesh_x.max()) + 1)
+        self.shape = (int(place.mesh_y.max()) + 1, int(place.mesh_x.max()) + 1)
         self._fanouts = fanouts(mapping)
         self._pairs = {name: _pairs(mapping, name, fanout) for name, fanout in self._fanouts.items()}
 
@@ -52,7 +52,7 @@ class LinkCounter:
                 continue
             used = self._used(name, call.spikes[name], pairs)
             x0, x1 = place.mesh_x[pairs.source], place.mesh_x[pairs.target]
-            y0, y1 = place.tile_y[pairs.source], place.tile_y[pairs.target]
+            y0, y1 = place.mesh_y[pairs.source], place.mesh_y[pairs.target]
             _route(x_steps, y0, x0, x1, used, along=1)
             _route(y_steps, x1, y0, y1, used, along=0)
         east, west = np.cumsum(x_steps, axis=2)[:, :, :-1]

@@ -8,13 +8,23 @@ from dataclasses import dataclass, field
 import numpy as np
 import simpy
 
-from nsim.simulator.cycle_noc import LINKS, Delivery, Routers, slots
+from nsim.simulator.cycle_noc import LINKS, Delivery, Load, Routers, slots
 from nsim.simulator.noc import EAST, NORTH, SOUTH, WEST
 from nsim.simulator.reference_noc import STEPS, Phase, Process
 from nsim.simulator.reference_tick import Step
 
 FREE, ARRIVE, GRANT, LEAVE = range(-2, 2)
 """What happens at one edge, in this order of phases; SimPy's own events are ARRIVE."""
+
+
+def steps_of(load: Load, cores: int) -> list[list[Step]]:
+    """The steps of every core that make a load."""
+    steps: list[list[Step]] = [[] for _ in range(cores)]
+    now = [0] * cores
+    for i, (ready, source) in enumerate(zip(load.ready_ps.tolist(), load.source.tolist(), strict=True)):
+        steps[source].append(Step(ready - now[source], i, int(load.target[i]), int(load.work_ps[i])))
+        now[source] = ready
+    return steps
 
 
 def deliver_one_by_one(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -58,3 +60,12 @@ def tiny_call(tiny_network: Network, tiny_inputs: tuple[np.ndarray, np.ndarray])
 def cifar10_network() -> Network:
     """SDDPM at the size of the paper's CIFAR-10 model (66.7 million random weights), lowered."""
     return lower(SpikingUNet(SDDPMConfig()), (3, 32, 32), 4, "cifar10")
+
+
+@pytest.fixture(scope="session")
+def tiny_checkpoint(tiny_unet: SpikingUNet, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """``tiny_unet`` as a file that ``nsim.load`` reads, by any process."""
+    path = tmp_path_factory.mktemp("models") / "tiny.pt"
+    state = {name: tensor.float() for name, tensor in tiny_unet.state_dict().items()}
+    torch.save({"net_model": state, "x_T": torch.zeros(1, 1, 8, 8), "sampler": "ddim:2"}, path)
+    return path

@@ -1,9 +1,23 @@
-"""BatchNorm statistics for random weights: what makes the neurons of an untrained network fire at all."""
+"""Untrained networks whose neurons fire: random weights, BatchNorm statistics calibrated on noise.
+
+For counting, and measuring speed, at sizes no trained weights are at hand for; never for quality. With
+BatchNorm's default statistics such a network is nearly silent; calibrated, its mean firing rate is about 0.2,
+which no one has shown to be that of a trained one.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import numpy as np
 import torch
 from torch import nn
+
+from nsim.workloads.samplers import DIFFUSION_STEPS
+from nsim.workloads.sddpm import SDDPMConfig, SpikingUNet
+
+WEIGHTS = "random, BatchNorm statistics calibrated on noise; not trained"
+"""What stands beside every number from such a network."""
 
 
 @torch.no_grad()
@@ -24,3 +38,42 @@ def calibrate_batch_norm(module: nn.Module, *inputs: torch.Tensor) -> None:
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
     module.eval()
+
+
+def random_unet(config: SDDPMConfig, seed: int) -> SpikingUNet:
+    """A Spiking U-Net with weights by its own initialisation from ``seed``, SDM's factors from 0.8 to 1.2.
+
+    Every BatchNorm takes the mean and variance of its inputs for one noise image at the middle of the
+    diffusion, all time steps together.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        module = SpikingUNet(config)
+        if config.temporal:
+            for key, parameter in module.named_parameters():
+                if key.endswith(".tsmp"):
+                    nn.init.uniform_(parameter, 0.8, 1.2)
+        noise = torch.randn(1, config.image_channels, config.image_size, config.image_size)
+        calibrate_batch_norm(module, noise, torch.tensor([DIFFUSION_STEPS // 2]))
+    return module
+
+
+def dense_forwards(config: SDDPMConfig, x: np.ndarray, t: np.ndarray) -> list[Callable[[], torch.Tensor]]:
+    """Torch's dense forward pass of the same network in each memory format: what nsim is measured against."""
+    module = random_unet(config, seed=0)
+    image, times = torch.from_numpy(x), torch.from_numpy(t)
+
+    def forward(module: nn.Module, image: torch.Tensor) -> torch.Tensor:
+        with torch.inference_mode():
+            out: torch.Tensor = module(image, times)
+            return out
+
+    last = torch.channels_last
+    channels_last = random_unet(config, seed=0)
+    for layer in channels_last.modules():
+        if isinstance(layer, nn.Conv2d):
+            layer.weight.data = layer.weight.data.contiguous(memory_format=last)
+    return [
+        lambda: forward(module, image),
+        lambda: forward(channels_last, image.contiguous(memory_format=last)),
+    ]

@@ -5,20 +5,14 @@ from __future__ import annotations
 import hashlib
 from dataclasses import replace
 
-import torch
-
 from nsim.errors import ModelFileError
 from nsim.frontends.model import Model
 from nsim.frontends.thresholds import Thresholds
-from nsim.workloads.calibrate import calibrate_batch_norm
+from nsim.workloads.calibrate import WEIGHTS, random_unet
 from nsim.workloads.load import sddpm_model, with_model_thresholds
-from nsim.workloads.samplers import DIFFUSION_STEPS
 from nsim.workloads.sddpm import SDDPMConfig, SpikingUNet
 
 SEED = 0
-CALIBRATION_IMAGES = 2
-WEIGHTS = f"random weights, calibrated BatchNorm (seed {SEED}, {CALIBRATION_IMAGES} images of noise)"
-"""What stands beside every result of these models."""
 
 _CIFAR10 = SDDPMConfig()
 _SIZES = {
@@ -38,30 +32,15 @@ NAMED: dict[str, SDDPMConfig] = {
 def random_model(
     name: str, time_steps: int | None = None, v_threshold: Thresholds | None = None, seed: int = SEED
 ) -> Model:
-    """One of the NAMED models: the authors' random initialisation, BatchNorm from one batch of noise."""
+    """One of the NAMED models: the authors' random initialisation, see `random_unet`."""
     config = NAMED[name]
     if time_steps is not None:
         if time_steps < 1:
             raise ModelFileError(f"{name}: {time_steps} time steps; there must be 1 or more")
         config = replace(config, time_steps=time_steps)
     module = random_unet(config, seed)
-    model = replace(sddpm_model(name, module, WEIGHTS), sha256=_digest(module))
+    model = replace(sddpm_model(name, module, f"{WEIGHTS} (seed {seed})"), sha256=_digest(module))
     return model if v_threshold is None else with_model_thresholds(model, v_threshold)
-
-
-def random_unet(config: SDDPMConfig, seed: int) -> SpikingUNet:
-    """A Spiking U-Net whose neurons fire: random weights, factors around 1, calibrated BatchNorm."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        module = SpikingUNet(config)
-        if config.temporal:
-            for key, parameter in module.named_parameters():
-                if key.endswith(".tsmp"):
-                    torch.nn.init.uniform_(parameter, 0.8, 1.2)
-        shape = (CALIBRATION_IMAGES, config.image_channels, config.image_size, config.image_size)
-        t = torch.randint(0, DIFFUSION_STEPS, (CALIBRATION_IMAGES,))
-        calibrate_batch_norm(module, torch.randn(shape), t)
-    return module
 
 
 def _digest(module: SpikingUNet) -> str:

@@ -78,7 +78,7 @@ def _transposed(c_in: int, c_out: int, v_threshold: float) -> list[nn.Module]:
     return [conv, nn.BatchNorm2d(c_out), LIFNode(v_threshold=v_threshold)]
 
 
-def run_layers(layers: nn.Module, x: torch.Tensor) -> torch.Tensor:
+def run_layers(layers: object, x: torch.Tensor) -> torch.Tensor:
     """Apply a Sequential to x [T, B, C, H, W]: neurons see the time steps, all else sees T and B fused."""
     assert isinstance(layers, nn.Sequential)
     for layer in layers:

@@ -73,7 +73,7 @@ class ListedMapping:
         neuron = np.repeat(np.arange(len(fanout.first) - 1), np.diff(fanout.first))
         source, target = self.core_of[name].ravel()[neuron], fanout.core
         x = np.abs(place.mesh_x[source] - place.mesh_x[target])
-        y = np.abs(place.tile_y[source] - place.tile_y[target])
+        y = np.abs(place.mesh_y[source] - place.mesh_y[target])
         each = (np.ones_like(x), x + y == 0, x, y, place.chip[source] != place.chip[target])
         sums = np.zeros((len(each), len(fanout.first) - 1), np.int64)
         for total, values in zip(sums, each, strict=True):

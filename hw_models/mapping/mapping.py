@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from nsim.errors import MappingError
 from nsim.frontends.model import Model
 from nsim.frontends.network import Network
 from nsim.html_table import html_table
 from nsim.hw_models.catalog import find_chip_file, load_chip
-from nsim.hw_models.mapping.expand import expand
+from nsim.hw_models.mapping.flow import Flow, flow
 from nsim.hw_models.mapping.partition import RESOURCES, CoreGrid, cores_per_chip, partition
-from nsim.hw_models.mapping.place import Placement, place_row_major
+from nsim.hw_models.mapping.place import Order, Placement, place, place_row_major
+from nsim.hw_models.mapping.policies import Policy, lay_out
 from nsim.hw_models.spec import ChipSpec
 
 if TYPE_CHECKING:
@@ -26,9 +28,11 @@ if TYPE_CHECKING:
 class Mapping:
     """A model on a chip.
 
-    ``laid_out`` is the network as the cores hold it: analog streams expanded into synapses. ``grids``
-    gives the cores of each population, in order of execution. A model's decoder is laid out on chips of its
-    own: ``decoder`` is its mapping, with a model whose network it is.
+    ``laid_out`` is the network as the cores hold it: analog streams expanded into synapses, or carried by
+    the host (``policy``). ``grids`` gives the cores of each population, in order of execution. ``flow``: the
+    packets per time step that ``placement`` was made for, at ``measured`` rates or if all neurons fired.
+    A model's decoder is laid out on chips of its own: ``decoder`` is its mapping, with a model whose network
+    it is.
     """
 
     model: Model
@@ -37,6 +41,9 @@ class Mapping:
     laid_out: Network
     grids: dict[str, CoreGrid]
     placement: Placement
+    flow: Flow
+    policy: Policy = "expand"
+    measured: bool = False
     decoder: Mapping | None = None
 
     @property
@@ -84,6 +91,11 @@ class Mapping:
             frames.append(pd.DataFrame(frame))
         return pd.concat(frames, ignore_index=True)
 
+    def packet_hops(self) -> tuple[float, float]:
+        """Packets times hops of one time step: as placed, and in row-major order."""
+        row_major = place_row_major(self.core_count, self.chip)
+        return self.placement.packet_hops(self.flow), row_major.packet_hops(self.flow)
+
     def utilization(self) -> dict[str, tuple[int, int]]:
         """Resource to (used, available on the cores in use); cores and chips likewise.
 
@@ -117,18 +129,39 @@ class Mapping:
         )
 
 
-def map_model(model: Model, chip_name: str) -> Mapping:
-    """Lay a model out on a chip (a bundled name or a file): expand, partition, place in row-major order.
+def map_model(
+    model: Model,
+    chip_name: str,
+    policy: Policy = "expand",
+    order: Order = "optimised",
+    rate: np.ndarray | None = None,
+) -> Mapping:
+    """Lay a model out on a chip (a bundled name or a file): streams, partition, placement.
+
+    ``rate``: spikes per neuron and time step of every core, as measured; all are taken to fire alike if it is
+    not given.
 
     Raises ChipFileError for a chip that cannot be read, MappingError, naming layer, rule, need and limit,
     for what cannot fit.
     """
     chip_file = find_chip_file(chip_name)
     chip = load_chip(chip_name)
-    laid_out = expand(model.network)
+    laid_out = lay_out(model.network, policy, chip)
     grids = partition(laid_out, chip)
-    placement = place_row_major(sum(grid.size for grid in grids.values()), chip)
+    cores = sum(grid.size for grid in grids.values())
     decoder = None
     if model.decoder is not None:
-        decoder = map_model(replace(model, network=model.decoder, decoder=None), chip_name)
-    return Mapping(model, chip, chip_file, laid_out, grids, placement, decoder)
+        beyond = None if rate is None else rate[cores:]
+        rate = None if rate is None else rate[:cores]
+        alone = replace(model, network=model.decoder, decoder=None)
+        decoder = map_model(alone, chip_name, policy, order, beyond)
+    if rate is not None and len(rate) != cores:
+        raise MappingError(
+            f"{model.name} on {chip.name}: the traffic was measured on {len(rate):,} cores, this layout has "
+            f"{cores:,}; give a run of the same model, chip and policy"
+        )
+    packets = flow(laid_out, grids, rate)
+    placement = place(cores, packets, chip, order)
+    return Mapping(
+        model, chip, chip_file, laid_out, grids, placement, packets, policy, rate is not None, decoder
+    )

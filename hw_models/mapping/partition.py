@@ -3,12 +3,15 @@
 Layers are cut from the output back to the input, because what a source core needs in output axons depends
 on how its consumers were cut. For each layer all block shapes are tried, fewest cores first, and the one
 with the least cores + axon fill + memory fill is kept (the cost of the NxTF compiler, Rueckauer et al. 2021).
+The channel cut of a source also decides how many axons its consumers need: they are first cut as if every
+source had its largest channel blocks, and a source is cut no finer than their input axons allow.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache
+from functools import cached_property
 from itertools import product
 from typing import Any
 
@@ -17,6 +20,16 @@ import numpy as np
 from nsim.errors import MappingError
 from nsim.frontends.network import Network, Population, Projection
 from nsim.hw_models.cores import loihi
+from nsim.hw_models.mapping.axons import (
+    AxonUse,
+    Cuts,
+    axon_channels,
+    axon_groups,
+    bundles,
+    channel_overlap,
+    spiking_inputs,
+    use_by_block,
+)
 from nsim.hw_models.mapping.reach import SegmentReach, segment_reach, segments
 from nsim.hw_models.spec import ChipSpec, Core
 
@@ -28,14 +41,15 @@ class CoreGrid:
     """The cores of one population: a grid of segments along height, width and channels.
 
     ``used``: resource name to what each core uses, int64 [rows, columns, channel blocks]; ``limits``: the
-    most a core of this population may use. ``shared_lists``: source positions with the same relative
-    targets share one synapse list. Core ids run from ``first_core`` in the grid's row-major order.
+    most a core of this population may use. ``shared_lists``: some synapse list serves several source
+    positions, those with the same relative targets. Core ids run from ``first_core`` in the grid's row-major
+    order.
     """
 
     population: str
-    rows: tuple[tuple[int, int], ...]
-    columns: tuple[tuple[int, int], ...]
-    channels: tuple[tuple[int, int], ...]
+    rows: Cuts
+    columns: Cuts
+    channels: Cuts
     used: dict[str, np.ndarray]
     limits: dict[str, int]
     shared_lists: bool = False
@@ -68,12 +82,6 @@ class CoreGrid:
         return np.moveaxis(values, -3, -1)
 
 
-def spiking_inputs(network: Network, population: str) -> list[Projection]:
-    """Projections that bring spikes; what comes from the image is worked out by the host instead."""
-    kinds = network.population_by_name
-    return [p for p in network.incoming(population) if kinds[p.source].kind == "neuron"]
-
-
 def delay_of(network: Network, projection: Projection) -> int:
     """Ticks that a spike waits in its target beyond the one it takes to get there."""
     return network.depth[projection.target] - network.depth[projection.source] - 1
@@ -86,9 +94,10 @@ def partition(network: Network, chip: ChipSpec) -> dict[str, CoreGrid]:
     chip (one entry more each), so that any placement is legal. Raises MappingError for a layer of which
     not even a single neuron fits a core.
     """
-    grids = _partition(network, chip, chip_crossing=0)
-    if sum(grid.size for grid in grids.values()) > cores_per_chip(chip):
-        grids = _partition(network, chip, chip_crossing=1)
+    plan = _Plan(network, chip.core, chip_crossing=0)
+    grids = _cut(plan) if plan.fewest_cores() <= cores_per_chip(chip) else None
+    if grids is None or sum(grid.size for grid in grids.values()) > cores_per_chip(chip):
+        grids = _cut(_Plan(network, chip.core, chip_crossing=1))
     first = 0
     placed = {}
     for population in on_chip(network):
@@ -104,30 +113,89 @@ def cores_per_chip(chip: ChipSpec) -> int:
 
 
 def on_chip(network: Network) -> list[Population]:
-    """Populations that live on cores: neurons, and the read-out elements of streams the host reads."""
-    return [p for p in network.populations if p.kind != "source"]
+    """Populations that live on cores: neurons, and the read-out elements of streams the host reads.
+
+    A stream that no spike reaches directly is summed beside the cores and needs none.
+    """
+    return [
+        p
+        for p in network.populations
+        if p.kind == "neuron" or (p.kind == "analog" and spiking_inputs(network, p.name))
+    ]
 
 
-def _partition(network: Network, chip: ChipSpec, chip_crossing: int) -> dict[str, CoreGrid]:
-    entries = {p.name: np.zeros(p.shape, np.int64) for p in network.populations}
-    grids: dict[str, CoreGrid] = {}
-    for population in reversed(on_chip(network)):
-        layer = _Layer(network, population, chip.core, entries[population.name], chip_crossing)
-        grids[population.name] = layer.best()
-        layer.charge_sources(grids[population.name], entries)
-    return grids
+def _cut(plan: _Plan) -> dict[str, CoreGrid]:
+    finer: dict[str, int] = {}
+    plan.start_over(finer)
+    for layer in reversed(plan.layers.values()):
+        layer.check_single_neuron()
+    while True:
+        plan.start_over(finer)
+        for population in reversed(on_chip(plan.network)):
+            layer = plan.layers[population.name]
+            grid = layer.best()
+            if grid is None:  # its consumers leave too few input axons: cut them for finer sources
+                finer[population.name] = layer.coarsest()
+                break
+            layer.settle(grid)
+        else:
+            return {name: replace(layer.grid, used=layer.used()) for name, layer in plan.layers.items()}
+
+
+class _Plan:
+    """All layers of a network while they are being cut, and the channel blocks of each so far.
+
+    ``step``: channels per block, to begin with the most that a core holds. ``fanout``: for each source, cores
+    that each position [H, W] reaches, by the channels that reach them (bool [C] as bytes).
+    """
+
+    def __init__(self, network: Network, core: Core, chip_crossing: int) -> None:
+        self.network = network
+        self.core = core
+        self.chip_crossing = chip_crossing
+        self.bundles = bundles(network)
+        self.step: dict[str, int] = {}
+        self.fanout: dict[str, dict[bytes, np.ndarray]] = {}
+        self._use_cache: dict[tuple[str, bytes, int], list[AxonUse]] = {}
+        self.layers = {p.name: _Layer(self, p) for p in on_chip(network)}
+
+    def fewest_cores(self) -> int:
+        """Cores that the compartments alone ask for."""
+        return sum(
+            -(-layer.population.size * layer.per_neuron // layer.limits["compartments"])
+            for layer in self.layers.values()
+        )
+
+    def start_over(self, finer: dict[str, int]) -> None:
+        """Forget all cuts; ``finer``: sources to be read in smaller channel blocks than a core could hold."""
+        self.fanout = {p.name: {} for p in self.network.populations}
+        self.step = {name: layer.largest_channel_block() for name, layer in self.layers.items()} | finer
+
+    def consumers(self, source: str) -> list[_Layer]:
+        """Layers that read a population's spikes."""
+        targets = {p.target for p in self.network.projections if p.source == source}
+        return [layer for name, layer in self.layers.items() if name in targets]
+
+    def use(self, source: str, reached: np.ndarray, step: int) -> list[AxonUse]:
+        """`use_by_block` for blocks of ``step`` channels, remembered."""
+        key = (source, reached.tobytes(), step)
+        if key not in self._use_cache:
+            bundle = self.bundles[source]
+            cuts = tuple(segments(len(bundle), step))
+            self._use_cache[key] = use_by_block(bundle, reached, cuts, self.core)
+        return self._use_cache[key]
 
 
 class _Layer:
     """One population being cut; caches what its axis segments see of each source."""
 
-    def __init__(
-        self, network: Network, population: Population, core: Core, entries: np.ndarray, chip_crossing: int
-    ) -> None:
-        self.chip_crossing = chip_crossing
+    grid: CoreGrid
+
+    def __init__(self, plan: _Plan, population: Population) -> None:
+        network, core = plan.network, plan.core
+        self.plan = plan
         self.population = population
         self.core = core
-        self.entries = entries
         self.inputs = spiking_inputs(network, population.name)
         self.sources = [network.population_by_name[p.source] for p in self.inputs]
         self.delays = [delay_of(network, p) for p in self.inputs]
@@ -160,58 +228,118 @@ class _Layer:
             for a in (0, 1)
         ]
         self._axis_cache: dict[tuple[int, int], _Distinct] = {}
+        self._channel_cache: dict[int, _Distinct] = {}
         self._list_cache: dict[tuple[object, ...], tuple[int, np.ndarray]] = {}
+        self._use_cache: dict[tuple[int, int, int], np.ndarray] = {}
         self._reaches: list[SegmentReach] = []
         self._reach_index: dict[SegmentReach, int] = {}
 
-    def best(self) -> CoreGrid:
-        """The cheapest grid that fits; MappingError when none does.
+    def best(self) -> CoreGrid | None:
+        """The cheapest grid that fits; None when its consumers have too few input axons left for any.
 
         Cost, in cores: the cores themselves, their share of synaptic memory and input axons in use, and
-        the output axons that this cut asks of the sources.
+        the axons that this cut asks of the sources and, by its channel blocks, of the consumers. Raises
+        MappingError when not even one neuron fits a core.
         """
+        asked = {c: self.asked_of_consumers(c) for c in _steps(self.population.shape[0])}
+        return self._cheapest({c: cost for c, cost in asked.items() if cost is not None})
+
+    def coarsest(self) -> int:
+        """The most channels per block with which some grid fits, were consumers to take any number of axons.
+
+        MappingError when there is none; then the cores that consume its spikes are too many or too full.
+        """
+        for step in _steps(self.population.shape[0]):
+            if self._cheapest({step: 0.0}) is not None:
+                return step
+        self.check_single_neuron()
+        raise AssertionError("a single neuron fits, so some block shape must")
+
+    def _cheapest(self, asked_by_blocks: dict[int, float]) -> CoreGrid | None:
+        """The cheapest grid over block shapes; ``asked_by_blocks``: cost beside it, by channels per block."""
         channels, height, width = self.population.shape
         shapes = [
             (-(-height // h) * -(-width // w) * -(-channels // c), h, w, c)
-            for h, w, c in product(_steps(height), _steps(width), _steps(channels))
+            for h, w, c in product(_steps(height), _steps(width), asked_by_blocks)
             if h * w * c * self.per_neuron <= self.limits["compartments"]
         ]
         best, cost = None, float("inf")
         for cores, h, w, c in sorted(shapes, key=lambda shape: (shape[0], -shape[1], -shape[2])):
             if cores >= cost:
                 break
-            bare = self.bare_grid(h, w, c)
-            for shared in (False, True):
-                grid = replace(bare, shared_lists=shared)
-                axons = grid.used["input_axons"].sum()
-                asked = axons * self.entry_cost(grid) / self.limits["output_axons"]
-                so_far = cores + asked + axons / self.limits["input_axons"]
-                if so_far >= cost or not _fits(grid):
-                    continue
-                grid = self.with_synapses(grid)
-                total = so_far + grid.used["synaptic_words"].sum() / self.limits["synaptic_words"]
-                if total < cost and _fits(grid):
-                    best, cost = grid, total
-        if best is None:
-            raise self._does_not_fit()
+            so_far = cores + asked_by_blocks[c]
+            if so_far >= cost:
+                continue
+            grid = self.bare_grid(h, w, c)
+            axons = grid.used["input_axons"].sum() / self.limits["input_axons"]
+            so_far += axons + self.entries_asked(grid) / self.limits["output_axons"]
+            if so_far >= cost or not _fits(grid):
+                continue
+            grid = self.with_synapses(grid)
+            total = so_far + grid.used["synaptic_words"].sum() / self.limits["synaptic_words"]
+            if total < cost and _fits(grid):
+                best, cost = grid, total
         return best
 
-    def entry_cost(self, grid: CoreGrid) -> int:
-        """Output-axon entries of one source neuron for one destination core (NxTF's accounting)."""
-        return (2 if grid.shared_lists else 1) + self.chip_crossing
+    def settle(self, grid: CoreGrid) -> None:
+        """Keep a grid: its channel cut and the cores that each source position reaches."""
+        self.grid = grid
+        self.plan.step[self.population.name] = grid.block[2]
+        for cut in grid.channels:
+            for group in axon_groups(self.inputs):
+                fanout = self.plan.fanout[group[0].source]
+                rows, columns = segment_reached(
+                    group[0], grid, self.plan.network.population_by_name[group[0].source].shape
+                )
+                reached = axon_channels(group, cut)
+                cores = np.outer(rows.sum(axis=0), columns.sum(axis=0))
+                if reached.any():
+                    fanout[reached.tobytes()] = fanout.get(reached.tobytes(), 0) + cores
 
-    def _does_not_fit(self) -> MappingError:
+    def used(self) -> dict[str, np.ndarray]:
+        """What the cores of the settled grid use, now that every source is cut too."""
+        return {**self.grid.used, "input_axons": self._input_axons(self.grid, self.plan.step)}
+
+    def largest_channel_block(self) -> int:
+        """The most channels of one position that the compartments of a core hold, in even blocks."""
+        steps = _steps(self.population.shape[0])
+        return next((c for c in steps if c * self.per_neuron <= self.limits["compartments"]), 1)
+
+    def asked_of_consumers(self, step: int) -> float | None:
+        """Cost in cores of the input axons that blocks of ``step`` channels add to the consumers.
+
+        None if some core of theirs has too few.
+        """
+        added = 0
+        steps = self.plan.step | {self.population.name: step}
+        for consumer in self.plan.consumers(self.population.name):
+            axons = consumer._input_axons(consumer.grid, steps)
+            if axons.max() > consumer.limits["input_axons"]:
+                return None
+            added += int(axons.sum() - consumer._input_axons(consumer.grid, self.plan.step).sum())
+        return added / self.limits["input_axons"]
+
+    def entries_asked(self, grid: CoreGrid) -> int:
+        """Output entries that all sources need for this grid, as they are cut so far."""
+        entries = self._by_core(grid, self._axons(grid.block[2], self.plan.step)[1])
+        return int(entries.sum() + self.plan.chip_crossing * grid.used["input_axons"].sum())
+
+    def check_single_neuron(self) -> None:
+        """MappingError when one neuron alone takes more of something than a core has."""
         single = self.with_synapses(self.bare_grid(1, 1, 1))
         for resource in RESOURCES:
             need, limit = int(single.used[resource].max()), self.limits[resource]
             if need > limit:
                 less = "fan-out" if resource == "output_axons" else "fan-in"
-                return MappingError(
-                    f"{self.population.name}: one neuron alone needs {need:,} {resource.replace('_', ' ')}, "
-                    f"a core has {limit:,}; use a chip with larger cores or a model with less {less} "
-                    "(expanded residual streams count)"
+                host = (
+                    ""
+                    if self.plan.network.streams_via_host
+                    else ", or --policy host if streams were expanded"
                 )
-        raise AssertionError("a single neuron fits, so some block shape must")
+                raise MappingError(
+                    f"{self.population.name}: one neuron alone needs {need:,} {resource.replace('_', ' ')}, "
+                    f"a core has {limit:,}; use a chip with larger cores or a model with less {less}{host}"
+                )
 
     def bare_grid(self, h: int, w: int, c: int) -> CoreGrid:
         """The grid of blocks of h x w positions and c channels: compartments and axons of every core."""
@@ -220,12 +348,56 @@ class _Layer:
         sizes = [np.array([b - a for a, b in cuts]) for cuts in (rows, columns, blocks)]
         volume = sizes[0][:, None, None] * sizes[1][None, :, None] * sizes[2]
         grid = CoreGrid(self.population.name, tuple(rows), tuple(columns), tuple(blocks), {}, self.limits)
-        by_row, by_column, by_channel = self._axis(0, h), self._axis(1, w), self._channels(c)
-        axons = np.einsum("yi,xi,ki->yxk", by_row.size, by_column.size, by_channel.size)
         grid.used["compartments"] = volume * self.per_neuron
-        grid.used["input_axons"] = axons[np.ix_(by_row.kind, by_column.kind, by_channel.kind)]
-        grid.used["output_axons"] = grid.block_sums(self.entries)
+        grid.used["input_axons"] = self._input_axons(grid, self.plan.step)
+        grid.used["output_axons"] = self._output_axons(grid)
         return grid
+
+    def _output_axons(self, grid: CoreGrid) -> np.ndarray:
+        """Output entries of every core of a grid, int64 [rows, columns, channel blocks]."""
+        total = np.zeros(grid.shape, np.int64)
+        for reached, cores in self.plan.fanout[self.population.name].items():
+            use = self.plan.use(self.population.name, np.frombuffer(reached, bool), grid.block[2])
+            each = np.array([u.entries + self.plan.chip_crossing * u.axons for u in use])
+            for axis, cuts in ((0, grid.rows), (1, grid.columns)):
+                cores = np.add.reduceat(cores, [a for a, _ in cuts], axis=axis)
+            total += cores[:, :, None] * each
+        return total
+
+    def _input_axons(self, grid: CoreGrid, steps: dict[str, int]) -> np.ndarray:
+        """Input axons of every core of a grid when the sources have blocks of ``steps`` channels."""
+        return self._by_core(grid, self._axons(grid.block[2], steps)[0])
+
+    def _axons(self, step: int, steps: dict[str, int]) -> np.ndarray:
+        """Per source position and block of ``step`` channels: int64 [axons and entries, blocks, inputs].
+
+        At the first input of each of ``shared``; 0 at the others.
+        """
+        cuts = segments(self.population.shape[0], step)
+        found = np.zeros((2, len(cuts), len(self.inputs)), np.int64)
+        for paths in self.shared:
+            first = paths[0]
+            source = self.inputs[first].source
+            key = (first, step, steps[source])
+            if key not in self._use_cache:
+                group = [self.inputs[i] for i in paths]
+                seen: dict[bytes, tuple[int, int]] = {}
+                for cut in cuts:
+                    reached = axon_channels(group, cut)
+                    if reached.tobytes() not in seen:
+                        use = self.plan.use(source, reached, steps[source])
+                        seen[reached.tobytes()] = sum(u.axons for u in use), sum(u.entries for u in use)
+                each = [seen[axon_channels(group, cut).tobytes()] for cut in cuts]
+                self._use_cache[key] = np.array(each, np.int64).T
+            found[:, :, first] = self._use_cache[key]
+        return found
+
+    def _by_core(self, grid: CoreGrid, per_position: np.ndarray) -> np.ndarray:
+        """Sum over the halo of every core of what each source position takes [blocks, inputs]."""
+        h, w, _ = grid.block
+        by_row, by_column = self._axis(0, h), self._axis(1, w)
+        found = np.einsum("yi,xi,ki->yxk", by_row.size, by_column.size, per_position)
+        return found[by_row.kind][:, by_column.kind]
 
     def with_synapses(self, grid: CoreGrid) -> CoreGrid:
         """The grid with the synaptic words and the longest list of every core added."""
@@ -239,7 +411,7 @@ class _Layer:
                     overlap, enumerate(by_row.seen), enumerate(by_column.seen)
                 ):
                     lists = [
-                        self._lists(self.bits[i], rows[i], columns[i], n, n == size, grid.shared_lists)
+                        self._lists(self.bits[i], rows[i], columns[i], n, n == size)
                         for i, n in zip(paths, reached, strict=True)
                         if n
                     ]
@@ -248,27 +420,26 @@ class _Layer:
                     longest[y, x, k] = max(longest[y, x, k], axon)
         spread = np.ix_(by_row.kind, by_column.kind, by_channel.kind)
         used = {**grid.used, "synaptic_words": words[spread], "words_per_axon": longest[spread]}
-        return replace(grid, used=used)
+        shared = any(
+            pattern.sources > 1
+            for axis in (by_row, by_column)
+            for reaches in axis.seen
+            for i in reaches
+            for pattern in self._reaches[i].patterns
+        )
+        return replace(grid, used=used, shared_lists=shared)
 
     def _channels(self, step: int) -> _Distinct:
-        """How channel blocks meet the inputs: (channels, overlap of each of ``shared``).
-
-        ``size``: source channels that need axons of their own, at the first input of each of ``shared``.
-        """
-        if (2, step) not in self._axis_cache:
+        """How channel blocks meet the inputs: (channels, overlap of each of ``shared``)."""
+        if step not in self._channel_cache:
             groups = [[self.inputs[i] for i in paths] for paths in self.shared]
-            distinct = _distinct(
+            self._channel_cache[step] = _distinct(
                 [
                     (cut[1] - cut[0], tuple(channel_overlap(group, cut) for group in groups))
                     for cut in segments(self.population.shape[0], step)
                 ]
             )
-            size = np.zeros((len(distinct.seen), len(self.inputs)), np.int64)
-            for k, (_, overlaps) in enumerate(distinct.seen):
-                for paths, overlap in zip(self.shared, overlaps, strict=True):
-                    size[k, paths[0]] = sum(source_channels for _, source_channels in overlap)
-            self._axis_cache[2, step] = replace(distinct, size=size)
-        return self._axis_cache[2, step]
+        return self._channel_cache[step]
 
     def _axis(self, axis: int, step: int) -> _Distinct:
         """What the segments of an axis see of every input, as indices into ``_reaches``; ``size``: halos."""
@@ -288,34 +459,27 @@ class _Layer:
             self._reaches.append(reach)
         return index
 
-    def _lists(
-        self, bits: int, row: int, column: int, channels: int, whole: bool, shared: bool
-    ) -> tuple[int, np.ndarray]:
+    def _lists(self, bits: int, row: int, column: int, channels: int, whole: bool) -> tuple[int, np.ndarray]:
         """Words of all lists of one source channel in one block, and of each distinct one.
 
-        ``shared``: positions with the same relative targets and weights use one list. Targets in a core are
-        ordered (row, column, channel): where the block holds no other channels (``whole``), neighbouring
-        columns run on without a break.
+        Positions with the same relative targets and weights use one list. Targets in a core are ordered (row,
+        column, channel): where the block holds no other channels (``whole``), neighbouring columns run on
+        without a break.
         """
-        key = (bits, row, column, channels, whole, shared)
+        key = (bits, row, column, channels, whole)
         if key not in self._list_cache:
-            pairs = list(product(self._reaches[row].patterns, self._reaches[column].patterns))
-            words = np.zeros(len(pairs), np.int64)
-            for i, (r, c) in enumerate(pairs):
-                across = tuple(n * channels for n in c.stretches) if whole else (channels,) * c.targets
-                words[i] = loihi.list_words(across * r.targets, bits, self.core)
-            times = 1 if shared else np.array([r.sources * c.sources for r, c in pairs], np.int64)
-            self._list_cache[key] = (int((words * times).sum()), words)
+            pairs = product(self._reaches[row].patterns, self._reaches[column].patterns)
+            words = [
+                loihi.list_words(
+                    (tuple(n * channels for n in c.stretches) if whole else (channels,) * c.targets)
+                    * r.targets,
+                    bits,
+                    self.core,
+                )
+                for r, c in pairs
+            ]
+            self._list_cache[key] = (sum(words), np.array(words, np.int64))
         return self._list_cache[key]
-
-    def charge_sources(self, grid: CoreGrid, entries: dict[str, np.ndarray]) -> None:
-        """Add to ``entries`` the output axons that every source neuron needs to reach this grid."""
-        for cut in grid.channels:
-            for group in axon_groups(self.inputs):
-                source = entries[group[0].source]
-                rows, columns = segment_reached(group[0], grid, source.shape)
-                cores = np.outer(rows.sum(axis=0), columns.sum(axis=0))
-                source[axon_channels(group, cut)] += cores * self.entry_cost(grid)
 
 
 @dataclass(frozen=True, eq=False)
@@ -327,7 +491,7 @@ class _Distinct:
     size: np.ndarray
 
 
-def _distinct(things: list[Any]) -> _Distinct:
+def _distinct(things: Sequence[Any]) -> _Distinct:
     seen: dict[Any, int] = {}
     kind = [seen.setdefault(thing, len(seen)) for thing in things]
     return _Distinct(list(seen), np.array(kind), np.empty(0))
@@ -335,45 +499,6 @@ def _distinct(things: list[Any]) -> _Distinct:
 
 def _fits(grid: CoreGrid) -> bool:
     return all(used.max() <= grid.limits[resource] for resource, used in grid.used.items())
-
-
-def axon_groups(projections: list[Projection]) -> list[list[Projection]]:
-    """Projections into one population, together where they share packets and axons.
-
-    Paths from one source with one geometry reach the same positions of the same cores.
-    """
-    groups: dict[tuple[object, ...], list[Projection]] = {}
-    for p in projections:
-        groups.setdefault((p.source, p.kernel.geometry), []).append(p)
-    return list(groups.values())
-
-
-def axon_channels(group: list[Projection], cut: tuple[int, int]) -> np.ndarray:
-    """Source channels that reach the channel block ``cut`` through any of ``group``: bool [C_source]."""
-    return np.any([channel_targets(p, cut) > 0 for p in group], axis=0)
-
-
-def channel_overlap(group: list[Projection], cut: tuple[int, int]) -> tuple[tuple[tuple[int, ...], int], ...]:
-    """How a channel block meets projections that share axons.
-
-    (targets of a source channel through each of ``group``, number of source channels that have just these).
-    """
-    reach = np.stack([channel_targets(p, cut) for p in group])
-    if (reach == reach[:, :1]).all():
-        return ((tuple(reach[:, 0].tolist()), reach.shape[1]),) if reach[:, 0].any() else ()
-    kinds, times = np.unique(reach[:, reach.any(axis=0)], axis=1, return_counts=True)
-    return tuple((tuple(kind), n) for kind, n in zip(kinds.T.tolist(), times.tolist(), strict=True))
-
-
-@lru_cache(maxsize=4096)
-def channel_targets(projection: Projection, cut: tuple[int, int]) -> np.ndarray:
-    """For every source channel, how many target channels of the block ``cut`` it reaches (int64)."""
-    kernel = projection.kernel
-    first, last = projection.target_channels
-    inside = np.zeros(kernel.c_out, np.int64)
-    inside[max(first, cut[0]) - first : max(0, min(last, cut[1]) - first)] = 1
-    groups = kernel.channels if kernel.is_identity else kernel.groups
-    return np.repeat(inside.reshape(groups, -1).sum(axis=1), kernel.c_in // groups)
 
 
 def segment_reached(

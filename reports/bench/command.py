@@ -10,7 +10,7 @@ from rich.table import Table
 from nsim.errors import BenchError
 from nsim.reports.bench.kernels import accumulate_rates
 from nsim.reports.bench.measure import Measurement
-from nsim.reports.bench.noc import noc_event
+from nsim.reports.bench.noc import noc_cycle, noc_event
 from nsim.reports.bench.sddpm import sddpm_call, sddpm_memory
 from nsim.reports.bench.shell import shell
 from nsim.reports.bench.w1 import w1_64, w1_events
@@ -23,6 +23,7 @@ BENCHMARKS: dict[str, Callable[[], Iterator[Measurement]]] = {
     "ac_int": partial(accumulate_rates, "int"),
     "noc_event_8x8": partial(noc_event, 8),
     "noc_event_16x16": partial(noc_event, 16),
+    "noc_cycle_8x8": partial(noc_cycle, 8),
     "w1_64": w1_64,
     "w1_8_events": w1_events,
     "shell": shell,

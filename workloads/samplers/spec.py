@@ -98,8 +98,16 @@ def parse_sampler(text: str) -> SamplerSpec:
     return spec
 
 
-def build_sampler(sampler: str | Any, seed: int, model: Model) -> tuple[Sampler, str]:
-    """A sampler for a model, and its name: from a text in one of the FORMS, or from a scheduler object."""
+def build_sampler(sampler: str | Any | None, seed: int, model: Model) -> tuple[Sampler, str]:
+    """A sampler for a model, and its name: from a text in one of the FORMS or a scheduler object.
+
+    The model's own if it is None. RunError for a model that is no denoiser, and for a sampler that is not one
+    or not for this model.
+    """
+    if not model.sampler:
+        raise RunError(f"{model.name} ({model.workload}) is no denoiser: there is nothing to sample")
+    if sampler is None:
+        sampler = model.sampler
     if isinstance(sampler, str):
         spec = parse_sampler(sampler)
         return spec.build(seed, model), str(spec)

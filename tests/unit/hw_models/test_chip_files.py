@@ -343,6 +343,18 @@ def test_time_is_not_included_in_a_power(tmp_path: Path) -> None:
             "found 'no'",
         ),
         (
+            "    value: 16\n    low: 8\n",
+            "    value: 15.5\n    low: 8\n",
+            f"my.yaml, line {line_of('buffer_packets:') + 1}, noc.buffer_packets.value: expected a whole "
+            "number of at least 1, found 15.5",
+        ),
+        (
+            "  cycle_ns:\n    why_unknown: >-",
+            "  cycle_ns:\n    included_in: >-",
+            f"my.yaml, line {line_of('cycle_ns:')}, noc.cycle_ns: expected a value or why_unknown, "
+            "found included_in",
+        ),
+        (
             "default_calibration: boardfit",
             "default_calibration: guess",
             f"my.yaml, line {line_of('default_calibration:')}, default_calibration: expected one of the "

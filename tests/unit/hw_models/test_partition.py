@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from itertools import pairwise
+from typing import cast
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from nsim.frontends.kernel import Kernel
 from nsim.frontends.network import Network, NeuronModel, Population, Projection
 from nsim.hw_models.mapping.expand import expand
 from nsim.hw_models.mapping.partition import RESOURCES, CoreGrid, cores_per_chip, partition
-from nsim.hw_models.spec import ChipSpec
+from nsim.hw_models.spec import ChipSpec, Core, PopulationAxons
 from tests.networks import (
     BLOCKS,
     Neuron,
@@ -23,6 +24,7 @@ from tests.networks import (
     one_layer,
     owners,
     random_network,
+    reduced,
     small_loihi,
     synapses_into,
 )
@@ -39,11 +41,25 @@ def words_of(compartments: list[tuple[int, int]], weight_bits: int) -> int:
     return words + 1 if left == 0 or left >= 59 else words
 
 
-def brute_force(network: Network, grids: dict[str, CoreGrid], crossing: int) -> dict[str, dict[int, int]]:
+def channel_signatures(network: Network) -> dict[str, dict[int, frozenset]]:
+    """For every source channel, the channels that it feeds through each projection."""
+    fed: dict[str, dict[int, set]] = defaultdict(lambda: defaultdict(set))
+    for population in network.populations:
+        for projection, pairs in synapses_into(network, population.name):
+            for pre, post in pairs:
+                fed[projection.source][pre[0]].add((projection.name, post[0]))
+    return {name: {c: frozenset(f) for c, f in channels.items()} for name, channels in fed.items()}
+
+
+def brute_force(
+    network: Network, grids: dict[str, CoreGrid], crossing: int, core: Core
+) -> dict[str, dict[int, int]]:
     """What every core uses of every resource, by the definitions."""
+    alike = channel_signatures(network)
+    most = core.population_axons.neurons_max.value if core.population_axons else 1
     used: dict[str, dict[int, int]] = {resource: defaultdict(int) for resource in RESOURCES}
     core_of = {name: owners(grid, network.population_by_name[name].shape) for name, grid in grids.items()}
-    for name, grid in grids.items():
+    for name in grids:
         population = network.population_by_name[name]
         soft = population.neuron is not None and population.neuron.v_reset is None
         first_of: dict[int, Neuron] = {}
@@ -53,6 +69,7 @@ def brute_force(network: Network, grids: dict[str, CoreGrid], crossing: int) -> 
         columns = {core: len({n[2] for n, c in core_of[name].items() if c == core}) for core in first_of}
         channels = {core: len({n[0] for n, c in core_of[name].items() if c == core}) for core in first_of}
         axons: dict[int, dict[tuple, int]] = defaultdict(lambda: defaultdict(int))
+        members: dict[tuple, set[Neuron]] = defaultdict(set)
         for projection, pairs in synapses_into(network, name):
             delay = network.depth[name] - network.depth[projection.source] - 1
             weight_bits = 8 + (len(f"{delay:b}") if delay else 0)
@@ -70,15 +87,17 @@ def brute_force(network: Network, grids: dict[str, CoreGrid], crossing: int) -> 
                 top, left = min(n[1] for n, _ in targets), min(n[2] for n, _ in targets)
                 pattern = tuple(sorted((c, y - top, x - left, taps) for (c, y, x), taps in targets))
                 axons[core][projection.source, projection.kernel.geometry, pre] += words
-                stored[(core, pre[0], pattern) if grid.shared_lists else (core, pre)] = words
+                stored[core, pre[0], pattern] = words
+                sharing = (projection.source, projection.kernel.geometry, core_of[projection.source][pre])
+                members[core, sharing, pre[1:], alike[projection.source][pre[0]]].add(pre)
             for (core, *_), words in stored.items():
                 used["synaptic_words"][core] += words
         for core, own in axons.items():
-            used["input_axons"][core] = len(own)
             used["words_per_axon"][core] = max(own.values())
-            for source, _, pre in own:
-                cost = (2 if grid.shared_lists else 1) + crossing
-                used["output_axons"][core_of[source][pre]] += cost
+        for (receiver, (_, _, sender), *_), group in members.items():
+            sizes = [min(most, len(group) - i) for i in range(0, len(group), most)]
+            used["input_axons"][receiver] += len(sizes)
+            used["output_axons"][sender] += sum((1 if n == 1 else 2) + crossing for n in sizes)
     return used
 
 
@@ -86,7 +105,7 @@ def check(network: Network, chip: ChipSpec) -> dict[str, CoreGrid]:
     """Partition a laid-out network and compare with brute force."""
     grids = partition(network, chip)
     cores = sum(grid.size for grid in grids.values())
-    expected = brute_force(network, grids, crossing=int(cores > cores_per_chip(chip)))
+    expected = brute_force(network, grids, int(cores > cores_per_chip(chip)), chip.core)
     ids = [core for grid in grids.values() for core in grid.core_ids.ravel()]
     assert ids == list(range(cores))
     for grid in grids.values():
@@ -96,6 +115,14 @@ def check(network: Network, chip: ChipSpec) -> dict[str, CoreGrid]:
             assert found == wanted, (grid.population, resource, grid.block, grid.shared_lists)
             assert grid.used[resource].max() <= grid.limits[resource]
     return grids
+
+
+def with_population_axons(chip: ChipSpec, neurons_max: int | None) -> ChipSpec:
+    """The chip with groups of so many neurons per axon, or with discrete axons only."""
+    axons = chip.core.population_axons
+    assert axons is not None
+    changed = None if neurons_max is None else cast(PopulationAxons, reduced(axons, neurons_max=neurons_max))
+    return chip.model_copy(update={"core": chip.core.model_copy(update={"population_axons": changed})})
 
 
 @st.composite
@@ -125,9 +152,14 @@ def kernels(draw: st.DrawFn) -> Kernel:
     compartments=st.sampled_from([4, 9, 20, 1024]),
     words=st.sampled_from([100, 16383]),
     tiles=st.sampled_from([1, 8]),
+    atoms=st.sampled_from([None, 2, 512]),
 )
-@example(Kernel(10, np.ones((10, 2, 1, 1)), groups=2), (1, 1), (0, 0), 4, 16383, 8)  # a block over two groups
-@example(Kernel(20, np.ones((20, 1, 1, 2)), dilation=(1, 3), upsample=2), (1, 2), (0, 0), 1024, 16383, 8)
+@example(
+    Kernel(10, np.ones((10, 2, 1, 1)), groups=2), (1, 1), (0, 0), 4, 16383, 8, 2
+)  # a block over two groups
+@example(
+    Kernel(20, np.ones((20, 1, 1, 2)), dilation=(1, 3), upsample=2), (1, 2), (0, 0), 1024, 16383, 8, None
+)
 def test_a_layer_uses_what_its_synapses_need(
     kernel: Kernel,
     size: tuple[int, int],
@@ -135,9 +167,11 @@ def test_a_layer_uses_what_its_synapses_need(
     compartments: int,
     words: int,
     tiles: int,
+    atoms: int | None,
 ) -> None:
     assume(min(kernel.out_size(*size)) >= 1)
     chip = small_loihi({"compartments": compartments, "synaptic_words": words}, {"tiles_x": tiles})
+    chip = with_population_axons(chip, atoms)
     check(one_layer(kernel, size, None, *margins), chip)
 
 
@@ -146,21 +180,50 @@ def test_a_layer_uses_what_its_synapses_need(
     blocks=st.lists(st.sampled_from(BLOCKS), min_size=1, max_size=3).map(tuple),
     seed=st.integers(0, 1000),
     compartments=st.sampled_from([20, 50, 1024]),
+    atoms=st.sampled_from([None, 3, 512]),
 )
-@example(("conv", "residual"), 3, 20)
-def test_a_network_uses_what_its_synapses_need(blocks: tuple[str, ...], seed: int, compartments: int) -> None:
-    check(expand(random_network(blocks, seed)), small_loihi({"compartments": compartments}))
+@example(("conv", "residual"), 3, 20, 512)
+@example(("grouped", "cat", "grouped"), 5, 50, 512)
+def test_a_network_uses_what_its_synapses_need(
+    blocks: tuple[str, ...], seed: int, compartments: int, atoms: int | None
+) -> None:
+    chip = with_population_axons(small_loihi({"compartments": compartments}), atoms)
+    check(expand(random_network(blocks, seed)), chip)
 
 
-def test_lists_are_shared_unless_output_axons_are_scarce() -> None:
-    """72 source neurons and one core: 72 output axons, or 144 to share lists."""
+def test_channels_of_a_position_share_axons() -> None:
+    """36 positions of 2 channels, one core: 36 population axons of 2 output entries, or 72 discrete ones."""
     network = one_layer(Kernel(4, np.ones((4, 2, 3, 3)), padding=(1, 1)), (6, 6))
-    roomy = check(network, small_loihi())
-    scarce = check(network, small_loihi({"output_axons": 143}))
-    assert roomy["a"].used["output_axons"].tolist() == [[[144]]]
-    assert scarce["a"].used["output_axons"].tolist() == [[[72]]]
-    assert roomy["b"].shared_lists and not scarce["b"].shared_lists
-    assert roomy["b"].used["synaptic_words"].item() < scarce["b"].used["synaptic_words"].item()
+    shared = check(network, small_loihi())
+    alone = check(network, with_population_axons(small_loihi(), None))
+    assert shared["a"].used["output_axons"].tolist() == alone["a"].used["output_axons"].tolist() == [[[72]]]
+    assert shared["b"].used["input_axons"].tolist() == [[[36]]]
+    assert alone["b"].used["input_axons"].tolist() == [[[72]]]
+    assert shared["b"].used["synaptic_words"].item() == alone["b"].used["synaptic_words"].item()
+    assert shared["b"].shared_lists and alone["b"].shared_lists
+
+
+def test_channels_with_other_targets_have_axons_of_their_own() -> None:
+    """A depthwise consumer beside a dense one: no two channels reach the same cores."""
+    kernels = {"dense": Kernel(4, np.ones((4, 4, 1, 1))), "depthwise": Kernel(4)}
+    for names in (["dense"], ["dense", "depthwise"]):
+        network = join(
+            [Population("a", "neuron", (4, 2, 2), NeuronModel())]
+            + [Population(name, "neuron", (4, 2, 2), NeuronModel()) for name in names],
+            [Projection(name, "a", name, kernels[name], (0, 4)) for name in names],
+        )
+        axons = check(network, small_loihi())["dense"].used["input_axons"]
+        assert axons.tolist() == [[[4 if names == ["dense"] else 16]]]
+
+
+def test_a_source_is_cut_no_finer_than_its_consumers_have_axons() -> None:
+    """12 channels per position on cores of 8: three or two axons for each of 4 positions."""
+    network = one_layer(Kernel(2, np.ones((2, 12, 2, 2))), (2, 2))
+    chip = small_loihi({"compartments": 8})
+    free = check(network, chip)
+    assert (free["a"].block, free["b"].used["input_axons"].item()) == ((2, 1, 4), 12)
+    tight = check(network, chip.model_copy(update={"core": reduced(chip.core, input_axons=8)}))
+    assert (tight["a"].block, tight["b"].used["input_axons"].item()) == ((1, 1, 6), 8)
 
 
 def test_a_block_that_no_spike_reaches() -> None:
@@ -205,7 +268,7 @@ def test_several_chips_cost_one_more_output_entry_for_every_destination() -> Non
     one = check(network, small_loihi({"compartments": 8}, {"tiles_x": 1, "tiles_y": 2}))["a"]
     two = check(network, small_loihi({"compartments": 8}, {"tiles_x": 1, "tiles_y": 1}))["a"]
     assert one.size == two.size == 4
-    np.testing.assert_array_equal(two.used["output_axons"], 2 * one.used["output_axons"])
+    np.testing.assert_array_equal(2 * two.used["output_axons"], 3 * one.used["output_axons"])
 
 
 def skip_over(layers: int) -> Network:
@@ -242,22 +305,26 @@ def test_too_long_a_skip() -> None:
         (
             {"input_axons": 17},
             "b: one neuron alone needs 18 input axons, a core has 17; "
-            "use a chip with larger cores or a model with less fan-in (expanded residual streams count)",
+            "use a chip with larger cores or a model with less fan-in"
+            ", or --policy host if streams were expanded",
         ),
         (
             {"output_axons": 26},
             "a: one neuron alone needs 27 output axons, a core has 26; "
-            "use a chip with larger cores or a model with less fan-out (expanded residual streams count)",
+            "use a chip with larger cores or a model with less fan-out"
+            ", or --policy host if streams were expanded",
         ),
         (
             {"synaptic_words": 17},
             "b: one neuron alone needs 18 synaptic words, a core has 17; "
-            "use a chip with larger cores or a model with less fan-in (expanded residual streams count)",
+            "use a chip with larger cores or a model with less fan-in"
+            ", or --policy host if streams were expanded",
         ),
         (
             {"weight_bits": 2580, "max_words_per_axon": 40},
             "b: one neuron alone needs 41 words per axon, a core has 40; "
-            "use a chip with larger cores or a model with less fan-in (expanded residual streams count)",
+            "use a chip with larger cores or a model with less fan-in"
+            ", or --policy host if streams were expanded",
         ),
     ],
 )
@@ -275,5 +342,6 @@ def test_soft_reset_does_not_fit_one_compartment() -> None:
         partition(network, small_loihi({"compartments": 1}))
     assert str(error.value) == (
         "b: one neuron alone needs 2 compartments, a core has 1; "
-        "use a chip with larger cores or a model with less fan-in (expanded residual streams count)"
+        "use a chip with larger cores or a model with less fan-in"
+        ", or --policy host if streams were expanded"
     )

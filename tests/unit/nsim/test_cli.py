@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from nsim import cli
+from nsim.hw_models.catalog import find_chip_file
 from nsim.workloads.checkpoints import find_checkpoint
 
 
@@ -74,6 +75,21 @@ def test_run_times_packet_by_packet(
     arguments = ("run", "sddpm-digits", "--sampler", "ddim:1", "--time-steps", "2", "--out", str(out))
     _json(monkeypatch, capsys, *arguments, "--timing", "event")
     assert json.loads((out / "manifest.json").read_text())["timing"] == "event"
+
+
+def test_cycle_timing_needs_the_size_of_buffers(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    loihi = find_chip_file("loihi").read_text(encoding="utf-8")
+    chip, out = tmp_path / "my.yaml", tmp_path / "a"
+    chip.write_text(loihi[: loihi.index("noc:\n")] + loihi[loihi.index("default_calibration:") :])
+    arguments = ("sddpm-digits", "--chip", str(chip), "--timing", "cycle", "--out", str(out))
+    assert _nsim(monkeypatch, "run", *arguments) == 2
+    assert capsys.readouterr().err == (
+        "nsim: chip 'loihi' has no value for noc.buffer_packets, which --timing cycle needs: "
+        "add one to the chip file, with its source, or use --timing event\n"
+    )
+    assert not out.exists()
 
 
 def test_check_agrees_with_brian2(
@@ -164,6 +180,14 @@ def test_a_file_that_is_no_model_is_one_line_and_exit_code_2(
             "a threshold of -1 for '*'; it must be above 0",
         ),
         (
+            ["sweep", "sddpm-digits"],
+            "--out is missing: a new folder for the results, for example --out sweeps/a",
+        ),
+        (
+            ["sweep", "sddpm-digits", "--time-steps", "2,x", "--out", "x"],
+            "--time-steps: expected a whole number, found 'x'",
+        ),
+        (
             ["train", "sdm-digits", "--out", "x.pt"],
             "nothing called 'sdm-digits' can be trained; known: sddpm-digits",
         ),
@@ -182,9 +206,50 @@ def test_wrong_input_is_one_line_and_exit_code_2(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_sweep_reports_every_point_and_goes_on(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    tiny_checkpoint: Path,
+) -> None:
+    out, plan = tmp_path / "a", tmp_path / "plan.yaml"
+    plan.write_text(f"models: [{tiny_checkpoint}]\ncalibration: [boardfit, mine, davies2018]\n")
+    arguments = ["--plan", str(plan), "--time-steps", "1,2", "--workers", "1", "--out", str(out), "--json"]
+    assert _nsim(monkeypatch, "sweep", *arguments) == 1
+    printed = capsys.readouterr()
+    facts = json.loads(printed.out)
+    assert printed.err == ""
+    assert (facts["points_done"], facts["points_failed"], facts["points_missing"]) == (4, 2, 0)
+    assert facts["varied"] == ["time_steps", "calibration"]
+    assert facts["points"][1]["energy_pj"] is None
+    assert set(facts["fronts"]["energy-latency"]) <= {0, 2, 3, 5}
+    for name in ("sweep.parquet", "curves-time_steps.png", "curves-calibration.svg", "energy-latency.png"):
+        assert (out / name).stat().st_size > 0
+    assert _nsim(monkeypatch, "sweep", "--resume", str(out), "--workers", "1") == 1
+    assert (
+        "point 1 (time steps 1, mine): failed: chip 'loihi' has no calibration 'mine'"
+        in capsys.readouterr().out
+    )
+    assert _nsim(monkeypatch, "sweep", "--resume", str(out), "--seed", "1") == 2
+    error = "nsim: --resume goes on with the plan in its folder; leave out: seed\n"
+    assert capsys.readouterr().err == error
+
+
+def test_completion_and_examples(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Every command takes --json and shows an example; the shell is told how to complete."""
+    names = [c.name or c.callback.__name__ for c in cli.app.registered_commands if c.callback]
+    for name in names:
+        assert _nsim(monkeypatch, name, "--help") == 0
+        shown = capsys.readouterr().out
+        assert "--json" in shown, name
+        assert f"nsim {name} " in shown.replace("\n", " "), name
+    assert _nsim(monkeypatch, "--help") == 0
+    assert "--install-completion" in capsys.readouterr().out
+
+
 def test_python_m_nsim_shows_the_commands() -> None:
     shown = subprocess.run(
         [sys.executable, "-m", "nsim", "--help"], capture_output=True, text=True, check=True
     )
-    for command in ("map", "run", "check", "chips", "train", "quality"):
+    for command in ("map", "run", "sweep", "check", "chips", "train", "quality"):
         assert f"\n  {command} " in shown.stdout

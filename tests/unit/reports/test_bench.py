@@ -28,14 +28,15 @@ def test_works_take_turns_after_one_call_each_that_does_not_count() -> None:
     assert len(times) == 2 and all(0 < t < 1 for t in times)
 
 
-def test_json_of_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("name", ["noc_event_8x8", "noc_cycle_8x8"])
+def test_json_of_the_command(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setattr(noc, "PACKETS", 2000)
     monkeypatch.setattr(noc, "SIMPY_PACKETS", 50)
-    result = CliRunner().invoke(app, ["bench", "noc_event_8x8", "--json"])
+    result = CliRunner().invoke(app, ["bench", name, "--json"])
     assert result.exit_code == 0
     (found,) = json.loads(result.stdout)
     assert list(found) == ["name", "value", "unit", "rival", "rival_value", "ratio"]
-    assert (found["name"], found["unit"], found["rival"]) == ("noc_event_8x8", "Mpacket/s", "simpy")
+    assert (found["name"], found["unit"], found["rival"]) == (name, "Mpacket/s", "simpy")
     assert found["value"] / found["rival_value"] == pytest.approx(found["ratio"])
 
 

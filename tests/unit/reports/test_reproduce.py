@@ -16,7 +16,7 @@ from nsim.reports import reproduce
 from nsim.reports.reproduce import chip_cost, evaluate, sddpm_table3, table3_tables
 from nsim.reports.run import run_sampler
 from nsim.simulator.engine import Engine
-from nsim.workloads.calibrated import calibrated_unet
+from nsim.workloads.calibrate import random_unet
 from nsim.workloads.samplers import initial_noise, parse_sampler
 from nsim.workloads.sddpm import SDDPMConfig
 from tests.networks import model_of
@@ -32,7 +32,7 @@ def test_calibrated_weights_fire_and_come_from_the_seed() -> None:
 
 
 def test_on_the_chip_it_is_the_run_of_one_call() -> None:
-    network = lower(calibrated_unet(SMALL, 3), (1, 8, 8), 4, "small")
+    network = lower(random_unet(SMALL, 3), (1, 8, 8), 4, "small")
     time = int(parse_sampler("ddim:1").build(0).timesteps[0])
     run = run_sampler(nsim.map(model_of(network, "ddim:1"), "loihi"), seed=3, threads=1)
     call = Engine(network, "float32", threads=1).call(initial_noise((1, 1, 8, 8), 3), np.array([time]))

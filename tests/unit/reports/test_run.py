@@ -88,6 +88,7 @@ def test_manifest(run: Run, mapping: Mapping) -> None:
         "precision": "float32",
         "sampler": "ddim:3",
         "sampler_steps": STEPS,
+        "detail_steps": "all",
         "seed": 5,
         "images": 2,
     }

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from nsim.frontends.kernel import Kernel
 from nsim.frontends.network import HostBias, HostOp, Network, NeuronModel, Population, Projection
 from nsim.hw_models.mapping.mapping import Mapping
+from nsim.hw_models.mapping.policies import Policy
 from nsim.simulator.core_counts import CORE_EVENTS, CoreCounter, calls_beside_cores
 from nsim.simulator.engine import Call, Engine
 from tests.networks import BLOCKS, join, map_on, owners, random_network, small_loihi, synapses_into
@@ -24,7 +25,11 @@ def brute_force(mapping: Mapping, call: Call, ticks: int) -> dict[str, np.ndarra
     core_of = {n: owners(g, network.population_by_name[n].shape) for n, g in mapping.grids.items()}
     place = mapping.cores.set_index("core")
     at = {
-        core: (chip, chip * mapping.placement.tiles_x + x, y)
+        core: (
+            chip,
+            chip % mapping.placement.chips_x * mapping.placement.tiles_x + x,
+            chip // mapping.placement.chips_x * mapping.placement.tiles_y + y,
+        )
         for core, chip, x, y in zip(place.index, place.chip, place.tile_x, place.tile_y, strict=True)
     }
     fed: dict[tuple, list] = defaultdict(list)
@@ -78,20 +83,23 @@ def play(network: Network, images: int, seed: int) -> Call:
     compartments=st.sampled_from([20, 40, 1024]),
     words=st.sampled_from([400, 16383]),
     tiles=st.sampled_from([1, 8]),
+    policy=st.sampled_from(["expand", "host"]),
 )
-@example(("conv", "residual"), 3, 20, 16383, 1)
-@example(("depthwise", "shortcut", "cat"), 1, 20, 400, 1)
+@example(("conv", "residual"), 3, 20, 16383, 1, "expand")
+@example(("depthwise", "shortcut", "cat"), 1, 20, 400, 1, "expand")
+@example(("residual", "shortcut", "cat"), 2, 20, 400, 1, "host")
 def test_every_event_of_every_tick_and_core(
-    blocks: tuple[str, ...], seed: int, compartments: int, words: int, tiles: int
+    blocks: tuple[str, ...], seed: int, compartments: int, words: int, tiles: int, policy: Policy
 ) -> None:
     network = random_network(blocks, seed, (4, 5))
     chip = small_loihi({"compartments": compartments, "synaptic_words": words}, {"tiles_x": tiles})
-    mapping = map_on(network, chip)
+    mapping = map_on(network, chip, policy)
     call = play(network, 2, seed)
     fired = np.concatenate([spikes.ravel() for spikes in call.spikes.values()])
     assert 0.1 < fired.mean() < 0.97
     counter = CoreCounter(mapping)
-    assert counter.ticks == network.time_steps + len(blocks)
+    streams = sum(block in ("residual", "shortcut", "cat") for block in blocks)
+    assert counter.ticks == network.time_steps + len(blocks) + (streams if policy == "host" else 0)
     counts = counter.count(call).per_core
     expected = brute_force(mapping, call, counter.ticks)
     for event in CORE_EVENTS:

@@ -11,18 +11,7 @@ from hypothesis import strategies as st
 
 from nsim.simulator.cycle_noc import Delivery, Load, Routers, deliver
 from nsim.simulator.noc import Mesh, route_packets
-from nsim.simulator.reference_cycle_noc import deliver_one_by_one
-from nsim.simulator.reference_tick import Step
-
-
-def steps_of(load: Load, cores: int) -> list[list[Step]]:
-    """The steps of every core that make a load."""
-    steps: list[list[Step]] = [[] for _ in range(cores)]
-    now = [0] * cores
-    for i, (ready, source) in enumerate(zip(load.ready_ps.tolist(), load.source.tolist(), strict=True)):
-        steps[source].append(Step(ready - now[source], i, int(load.target[i]), int(load.work_ps[i])))
-        now[source] = ready
-    return steps
+from nsim.simulator.reference_cycle_noc import deliver_one_by_one, steps_of
 
 
 def random_load(cores: int, packets: int, span: int, work: int, seed: int) -> Load:

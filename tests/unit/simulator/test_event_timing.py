@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import count, product
 from pathlib import Path
 
@@ -12,12 +14,14 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from nsim.errors import ChipFileError
 from nsim.frontends.kernel import Kernel
 from nsim.frontends.network import Network
 from nsim.hw_models.catalog import load_chip
 from nsim.hw_models.mapping.mapping import Mapping
 from nsim.hw_models.spec import Calibration, EventCost, Figure, Noc
 from nsim.reports.run import run_sampler
+from nsim.reports.tables import run_facts, run_tables
 from nsim.simulator.core_counts import CoreCounter
 from nsim.simulator.cycle_noc import Load, Routers, deliver
 from nsim.simulator.cycle_timing import CycleTimer
@@ -134,8 +138,8 @@ def test_every_tick_equals_plain_loops_and_simpy(
     counter, figures = CoreCounter(mapping), LOIHI.calibration(calibration)
     counts, ps, place = counter.count(call), in_ps(figures), mapping.placement
     width = int(place.mesh_x.max()) + 1
-    mesh = Mesh(width, int(place.tile_y.max()) + 1, ps["hop_x"], ps["hop_y"])
-    tile = np.array([y * width + x for x, y in zip(place.mesh_x, place.tile_y, strict=True)])
+    mesh = Mesh(width, int(place.mesh_y.max()) + 1, ps["hop_x"], ps["hop_y"])
+    tile = np.array([y * width + x for x, y in zip(place.mesh_x, place.mesh_y, strict=True)])
     routers = Routers(mesh, ps["tile_local"], places, round(1000 * (cycle_ns or 0.001)))
     event, cycle, stalled = np.zeros((3, 1, counter.ticks))
     for at, steps in plain_ticks(mapping, call, ps, counter.ticks):
@@ -271,12 +275,98 @@ def test_formulas_are_a_lower_bound(mapping: Mapping, tiny_call: Call, name: str
     assert times.left_out == bound.left_out
 
 
+@pytest.mark.parametrize("name", CALIBRATIONS)
+def test_cycle_times_keep_the_bound_and_say_what_filled(mapping: Mapping, tiny_call: Call, name: str) -> None:
+    """Small buffers fill and stop cores; what they stop is in the times. Large ones never fill."""
+    figures = LOIHI.calibration(name)
+    counts = CoreCounter(mapping).count(tiny_call)
+    bound = analytic_times(counts, figures)
+    small, large = (
+        CycleTimer(
+            replace(mapping, chip=mapping.chip.model_copy(update={"noc": routers_of(places, None)})), figures
+        ).times(tiny_call, counts)
+        for places in (2, 100_000)
+    )
+    for times in (small, large):
+        assert (times.core_ns >= bound.core_ns * (1 - 1e-12)).all()
+        np.testing.assert_array_equal(times.barrier_ns, bound.barrier_ns)
+        assert times.left_out == bound.left_out
+    assert small.buffers is not None and large.buffers is not None
+    sends = counts.per_core["packet_out"].any(axis=2)
+    assert small.buffers.core_peak.max() == small.buffers.router_peak.max() == 2
+    assert (small.buffers.stalled_ns[~sends] == 0).all() and small.buffers.stalled_ns.max() > 0
+    assert ((small.buffers.stalled_ns == 0) | (small.buffers.routers_full > 0)).all()
+    assert not large.buffers.stalled_ns.any() and not large.buffers.held_ns.any()
+    assert not large.buffers.cores_full.any() and not large.buffers.routers_full.any()
+
+
+def test_where_no_buffer_fills_event_stays_within_5_percent_of_cycle() -> None:
+    """Convolutions on Loihi's own buffers: ticks that send packets, by whether a buffer filled."""
+    calm, pressed = [], []
+    figures = LOIHI.calibration("boardfit")
+    for blocks, seed, compartments in (
+        (("conv", "residual", "down"), 1, 64),
+        (("conv", "grouped", "conv"), 2, 256),
+        (("depthwise", "conv", "up"), 3, 64),
+    ):
+        network = random_network(blocks, seed, (12, 12))
+        mapping = map_on(network, small_loihi({"compartments": compartments}))
+        call = play(network, 2, seed)
+        counts = CoreCounter(mapping).count(call)
+        event, cycle = (timer(mapping, figures).times(call, counts) for timer in (EventTimer, CycleTimer))
+        assert cycle.buffers is not None
+        full = (cycle.buffers.routers_full > 0) | (cycle.buffers.cores_full > 0)
+        later, sends = cycle.core_ns / event.core_ns - 1, counts.per_core["packet_out"].any(axis=2)
+        calm.extend(later[sends & ~full])
+        pressed.extend(later[full])
+    assert len(calm) >= 8 and np.abs(calm).max() < 0.05
+    assert len(pressed) >= 8 and max(pressed) > 0.05  # which is why the level exists
+
+
 def test_a_run_says_how_it_was_timed(tiny_network: Network, tmp_path: Path) -> None:
     mapping = map_on(tiny_network, small_loihi())
     event = run_sampler(mapping, images=2, timing="event", out=tmp_path / "event", threads=1)
     again = run_sampler(mapping, images=2, timing="event", out=tmp_path / "again", threads=2)
+    cycle = run_sampler(mapping, images=2, timing="cycle", out=tmp_path / "cycle", threads=1)
     formula = run_sampler(mapping, images=2, out=tmp_path / "formula", threads=1)
-    assert (event.manifest["timing"], formula.manifest["timing"]) == ("event", "analytic")
-    assert event.counts().equals(formula.counts())
+    assert [run.manifest["timing"] for run in (event, cycle, formula)] == ["event", "cycle", "analytic"]
+    assert event.counts().equals(formula.counts()) and cycle.counts().equals(formula.counts())
     assert event.latency().equals(again.latency())
     assert (event.latency()["time_ns"] > formula.latency()["time_ns"]).any()
+    assert run_facts(event)["buffers"] is None
+    use, latency = run_facts(cycle)["buffers"], cycle.latency()
+    assert (use["places"], use["ticks"]) == (16, len(latency))
+    assert use["core_peak"] == latency["core_peak"].max() > 0
+    assert use["stalled_ns"] == latency["stalled_ns"].sum()
+
+
+def test_the_summary_says_whether_buffers_filled(tiny_network: Network) -> None:
+    def line(places: int) -> str:
+        chip = small_loihi({"compartments": 40}).model_copy(update={"noc": routers_of(places, None)})
+        run = run_sampler(map_on(tiny_network, chip), timing="cycle", threads=1)
+        footnotes = run_tables(run)[-1]
+        assert isinstance(footnotes, str)
+        return next(text for text in footnotes.splitlines() if "buffer" in text)
+
+    assert re.fullmatch(r"no buffer filled: at most [\d]+ of 100000 places were taken", line(100_000))
+    assert re.fullmatch(
+        r"buffers of 1 packets filled in [\d]+ of [\d]+ ticks: "
+        r"cores stood still for [\d,]+\.\d us in all, most in \S+",
+        line(1),
+    )
+
+
+@pytest.mark.parametrize(
+    "noc", [None, Noc(buffer_packets=Figure(why_unknown="?"), cycle_ns=Figure(why_unknown="?"))]
+)
+def test_no_cycle_level_without_a_figure_for_buffers(
+    tiny_network: Network, tmp_path: Path, noc: Noc | None
+) -> None:
+    mapping = map_on(tiny_network, small_loihi().model_copy(update={"noc": noc}))
+    with pytest.raises(ChipFileError) as error:
+        run_sampler(mapping, timing="cycle", out=tmp_path / "a")
+    assert str(error.value) == (
+        "chip 'loihi' has no value for noc.buffer_packets, which --timing cycle needs: "
+        "add one to the chip file, with its source, or use --timing event"
+    )
+    assert not (tmp_path / "a").exists()

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from nsim.frontends.network import Network
+from nsim.hw_models.mapping.axons import axon_groups, spiking_inputs
 from nsim.hw_models.mapping.mapping import Mapping
-from nsim.hw_models.mapping.partition import axon_groups, spiking_inputs
 from nsim.simulator.core_counts import CoreCounter
 from nsim.simulator.engine import Call, Engine
 from nsim.simulator.link_loads import DIRECTIONS, LinkCounter
@@ -41,13 +41,13 @@ def by_routes(mapping: Mapping, call: Call) -> Counter[tuple[str, int, int]]:
             packets[owner[source][c, y, x], target] += fired
     loads: Counter[tuple[str, int, int]] = Counter()
     for (source, target), count in packets.items():
-        x, y = int(place.mesh_x[source]), int(place.tile_y[source])
+        x, y = int(place.mesh_x[source]), int(place.mesh_y[source])
         while x != place.mesh_x[target]:
             east = place.mesh_x[target] > x
             loads["east" if east else "west", y, x] += count
             x += 1 if east else -1
-        while y != place.tile_y[target]:
-            south = place.tile_y[target] > y
+        while y != place.mesh_y[target]:
+            south = place.mesh_y[target] > y
             loads["south" if south else "north", y, x] += count
             y += 1 if south else -1
     return +loads

@@ -1,0 +1,45 @@
+"""What becomes of analog streams (residual sums, skips) between spiking layers: one policy per run.
+
+``expand``   every consumer gets its own synapses from the spikes behind the stream; see `expand`.
+``host``     the stream stays on the processor beside the cores: what spikes add to it is read back from
+             read-out elements in every time step, sums and 1x1 convolutions are done there, and every neuron
+             that reads the stream is sent its current. Exact; transfers and host operations are counted.
+``graded``   the value travels as a multi-bit payload and each delivery is a multiply-accumulate.
+``colocate`` the sum lives in a compartment beside the soma that reads it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Literal, get_args
+
+from nsim.errors import MappingError
+from nsim.frontends.network import Network
+from nsim.hw_models.mapping.expand import expand, refuse_step_factors
+from nsim.hw_models.spec import ChipSpec
+
+Policy = Literal["expand", "host", "graded", "colocate"]
+POLICIES: tuple[Policy, ...] = get_args(Policy)
+
+
+def lay_out(network: Network, policy: Policy, chip: ChipSpec) -> Network:
+    """The network as cores and host hold it; MappingError with the reason for one it cannot have."""
+    reason = why_unsupported(policy, chip)
+    if reason is not None:
+        raise MappingError(f"policy {policy!r} on {chip.name}: {reason}; use expand or host")
+    refuse_step_factors(network)
+    return expand(network) if policy == "expand" else replace(network, streams_via_host=True)
+
+
+def why_unsupported(policy: Policy, chip: ChipSpec) -> str | None:
+    """Why a chip cannot have a policy; None if it can."""
+    if policy == "graded":
+        if not chip.core.graded_spikes:
+            return "its spikes are binary and carry no value"
+        return "graded streams are not modelled yet"
+    if policy == "colocate":
+        return (
+            "no source says that a compartment can hold a value for the ticks until the next layer reads it: "
+            "compartments pass their sums on within one tick"
+        )
+    return None
