@@ -6,9 +6,9 @@ Models are frozen and strict: a text for a number, a field too many or a figure 
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from itertools import pairwise
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, model_validator
 from pydantic_core import PydanticCustomError
@@ -36,6 +36,10 @@ EVENTS = {
     "host_write": "one value sent from the host to a core",
 }
 """The events a calibration prices, all of them and no other; what one of each is."""
+
+Family = Literal["synapse_lists", "memory_pool", "crossbar", "convolution"]
+"""How the cores of a chip hold synapses: lists per axon in a memory of their own (Loihi), lists and kernels
+in a pool shared with the neurons (Loihi 2), a binary crossbar (TrueNorth), one kernel per core (Speck)."""
 
 
 def fault(expected: str, found: str, *at: str | int) -> PydanticCustomError:
@@ -155,6 +159,13 @@ class Structure(Model):
     chips_max: Count
 
 
+class CoreCount(Model):
+    """Cores of a chip whose network has no mesh, or none that is published."""
+
+    cores: Count
+    chips_max: Count
+
+
 class SynapseEntry(Model):
     """How synapses are packed into words: an entry is a prefix and a run of synapses of one source.
 
@@ -184,7 +195,7 @@ class PopulationAxons(Model):
 
 
 class Core(Model):
-    """What one core holds: each number is the most that may be used.
+    """What a core with synapse lists holds: each number is the most that may be used.
 
     Delays up to ``delays_at_full_compartments`` cost nothing; each doubling of the delay slots beyond halves
     the compartments, up to ``max_delay``. Without ``population_axons`` every neuron has axons of its own.
@@ -202,6 +213,75 @@ class Core(Model):
     synapse_entry: SynapseEntry
     graded_spikes: bool
     population_axons: PopulationAxons | None = None
+
+
+class PoolCore(Model):
+    """What a core with one memory for neurons, axons and synapses holds, as far as a compiler uses it.
+
+    ``conv_block_neurons``: the largest block of a convolution; its kernel is stored once per core.
+    """
+
+    pool_kib: Count
+    neurons: Count
+    neuron_groups: Count
+    input_axons: Count
+    axon_map_entries: Count
+    synaptic_words: Count
+    word_bits: Count
+    weight_bits: Count
+    conv_block_neurons: Count
+    spike_bits: Count
+    graded_spikes: bool
+
+
+class CrossbarCore(Model):
+    """A crossbar of ``axons`` by ``neurons`` bits: connected or not.
+
+    A neuron has one signed weight for each of the ``axon_types``, and ``destinations`` (core, axon) pairs to
+    send to. ``sram_rows`` of ``row_bits`` hold a neuron's connections, parameters and destination each.
+    """
+
+    axons: Count
+    neurons: Count
+    axon_types: Count
+    weight_bits: Count
+    potential_bits: Count
+    destinations: Count
+    max_delay: Count
+    sram_rows: Count
+    row_bits: Count
+    graded_spikes: bool
+
+
+class Choices(Cited):
+    """Whole numbers of which one may be chosen."""
+
+    values: Annotated[tuple[int, ...], Field(strict=False, min_length=1)]
+
+    @model_validator(mode="after")
+    def _cited(self) -> Self:
+        self._require_citation()
+        return self
+
+
+class ConvCore(Model):
+    """A core that holds one convolutional layer: its kernel and the state of its neurons.
+
+    ``destinations``: layers that the output may go to. What the two memories of a core hold is a figure each,
+    since it differs between cores or is not known.
+    """
+
+    input_side: Count
+    output_side: Count
+    channels: Count
+    kernel_side: Count
+    strides: Choices
+    destinations: Count
+    weight_bits: Count
+    potential_bits: Count
+    kernel_memory_kib: Figure
+    neuron_memory_kib: Figure
+    graded_spikes: bool
 
 
 class Arithmetic(Model):
@@ -304,13 +384,28 @@ class Barrier(Model):
         return self
 
 
-class Calibration(Model):
-    """One set of costs for a chip: what each event, each barrier and each stretch of time costs."""
+class Costs(Model):
+    """One set of costs for a chip: what each event and each stretch of time costs.
+
+    ``unlisted_events``: why the events that the file does not list are unknown, when it leaves any out.
+    """
 
     title: str
     events: dict[str, EventCost]
-    barrier: Barrier
+    unlisted_events: str | None = None
     floor: dict[str, FloorPower]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _unlisted(cls, data: Any) -> Any:
+        why = data.get("unlisted_events") if isinstance(data, dict) else None
+        if not isinstance(why, str) or not isinstance(data.get("events"), dict):
+            return data
+        unknown = {"energy_pj": {"why_unknown": why}, "time_ns": {"why_unknown": why}}
+        return {
+            **data,
+            "events": {**data["events"], **{e: unknown for e in EVENTS if e not in data["events"]}},
+        }
 
     @model_validator(mode="after")
     def _names(self) -> Self:
@@ -320,16 +415,19 @@ class Calibration(Model):
         missing = [name for name in EVENTS if name not in self.events]
         if missing:
             raise fault(f"the event {missing[0]!r} (why_unknown if no source gives it)", "none", "events")
-        energies = {name: event.energy_pj for name, event in self.events.items()}
-        times = {name: event.time_ns for name, event in self.events.items()}
-        powers = {name: floor.power_mw for name, floor in self.floor.items()}
+        energies, times, powers = self._figures()
         for name in self.events:
             _check_inclusion(energies[name], energies | powers, "events", name, "energy_pj")
             _check_inclusion(times[name], times, "events", name, "time_ns")
         for name, power in powers.items():
             _check_inclusion(power, powers, "floor", name, "power_mw")
-        _check_inclusion(self.barrier.energy_pj, energies | powers, "barrier", "energy_pj")
         return self
+
+    def _figures(self) -> tuple[dict[str, Figure], dict[str, Figure], dict[str, Figure]]:
+        """Energies and times of the events, and powers, by name."""
+        energies = {name: event.energy_pj for name, event in self.events.items()}
+        times = {name: event.time_ns for name, event in self.events.items()}
+        return energies, times, {name: floor.power_mw for name, floor in self.floor.items()}
 
     def energy_pj(self, event: str) -> float | None:
         """Energy to charge for one event in pJ: None if unknown, 0.0 if another line contains it."""
@@ -338,6 +436,24 @@ class Calibration(Model):
     def time_ns(self, event: str) -> float | None:
         """Time to charge for one event in ns: None if unknown, 0.0 if another event contains it."""
         return self.events[event].time_ns.charge
+
+
+class TickedCosts(Costs):
+    """Costs of a chip whose ticks have one length, whatever happens in them."""
+
+    tick_ns: KnownFigure
+
+
+class Calibration(Costs):
+    """Costs of a chip whose cores wait for one another at the end of a tick."""
+
+    barrier: Barrier
+
+    @model_validator(mode="after")
+    def _barrier(self) -> Self:
+        energies, _, powers = self._figures()
+        _check_inclusion(self.barrier.energy_pj, energies | powers, "barrier", "energy_pj")
+        return self
 
     def barrier_ns(self, tiles: int, chips: int) -> float:
         """Time of one barrier in ns, with ``tiles`` in use on one chip, or over several ``chips``.
@@ -358,30 +474,63 @@ class Calibration(Model):
         return _interpolate(one, tiles)
 
 
-class ChipSpec(Model):
-    """A chip: structure, what a core holds, its arithmetic, and one or several sets of costs.
-
-    ``noc`` may be left out: all but the ``cycle`` level of timing do without.
-    """
+class AnyChip(Model):
+    """What the file of any chip says; the families below say what their cores and costs are."""
 
     name: str
     title: str
     description: str
-    process_nm: Count
-    structure: Structure
-    core: Core
-    arithmetic: Arithmetic
-    noc: Noc | None = None
-    calibrations: dict[str, Calibration]
+    family: Family
+    process_nm: Count | None = None
     default_calibration: str
 
+    @model_validator(mode="before")
+    @classmethod
+    def _known_family(cls, data: Any) -> Any:
+        families = get_args(Family)
+        if isinstance(data, dict) and data.get("family", families[0]) not in families:
+            raise fault(f"one of the families {', '.join(families)}", repr(data["family"]), "family")
+        return data
+
     @model_validator(mode="after")
-    def _complete(self) -> Self:
-        if self.default_calibration not in self.calibrations:
-            names = ", ".join(self.calibrations) or "(none)"
+    def _has_default(self) -> Self:
+        if self.default_calibration not in self.all_costs:
+            names = ", ".join(self.all_costs) or "(none)"
             raise fault(
                 f"one of the calibrations {names}", repr(self.default_calibration), "default_calibration"
             )
+        return self
+
+    @property
+    def all_costs(self) -> Mapping[str, Costs]:
+        """Sets of costs by name."""
+        return getattr(self, "calibrations", {})
+
+    @property
+    def cores(self) -> int:
+        """Cores on one chip."""
+        layout: Structure | CoreCount = self.structure  # type: ignore[attr-defined]
+        if isinstance(layout, CoreCount):
+            return layout.cores.value
+        return layout.tiles_x.value * layout.tiles_y.value * layout.cores_per_tile.value
+
+
+class ChipSpec(AnyChip):
+    """A chip that networks can be laid out on: a mesh of cores with synapse lists, and a barrier.
+
+    ``arithmetic`` may be left out: quantised networks then run in the simulator's own widths. So may ``noc``:
+    all but the ``cycle`` level of timing do without.
+    """
+
+    family: Literal["synapse_lists"]
+    structure: Structure
+    core: Core
+    arithmetic: Arithmetic | None = None
+    noc: Noc | None = None
+    calibrations: dict[str, Calibration]
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
         tiles = self.structure.tiles_x.value * self.structure.tiles_y.value
         chips = self.structure.chips_max.value
         for name, calibration in self.calibrations.items():
@@ -403,14 +552,56 @@ class ChipSpec(Model):
             raise ChipFileError(f"chip {self.name!r} has no calibration {name!r}. It has: {names}.") from None
 
 
+class PoolChip(AnyChip):
+    """A chip of cores with one memory for everything (Loihi 2)."""
+
+    family: Literal["memory_pool"]
+    structure: CoreCount
+    core: PoolCore
+    calibrations: dict[str, Costs]
+
+
+class CrossbarChip(AnyChip):
+    """A mesh of crossbar cores in ticks of one length (TrueNorth)."""
+
+    family: Literal["crossbar"]
+    structure: Structure
+    core: CrossbarCore
+    calibrations: dict[str, TickedCosts]
+
+
+class ConvChip(AnyChip):
+    """A chip of cores that hold one convolution each and work on events as they come (Speck)."""
+
+    family: Literal["convolution"]
+    structure: CoreCount
+    neurons: Count
+    core: ConvCore
+    calibrations: dict[str, Costs]
+
+
+CHIP_MODELS: dict[str, type[AnyChip]] = {
+    "synapse_lists": ChipSpec,
+    "memory_pool": PoolChip,
+    "crossbar": CrossbarChip,
+    "convolution": ConvChip,
+}
+"""Family to what a file of it must say."""
+
+
 class CostRule(Model):
-    """What a paper charges for an operation, with no chip behind it: pJ per MAC and per accumulate."""
+    """The ANN side: pJ per MAC and per accumulate, of a paper's rule or of a device.
+
+    ``others``: further figures of the same source by name, each with its unit; they price nothing here.
+    """
 
     name: str
     title: str
     description: str
+    process_nm: Count | None = None
     mac_pj: Figure
     ac_pj: Figure
+    others: dict[str, Figure] = {}
 
 
 class MemoryRule(Model):

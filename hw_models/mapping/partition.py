@@ -31,6 +31,7 @@ from nsim.hw_models.mapping.axons import (
     use_by_block,
 )
 from nsim.hw_models.mapping.reach import SegmentReach, segment_reach, segments
+from nsim.hw_models.mapping.schedule import Schedule, Timetable, timetable
 from nsim.hw_models.spec import ChipSpec, Core
 
 RESOURCES = ("compartments", "synaptic_words", "input_axons", "output_axons", "words_per_axon")
@@ -82,22 +83,19 @@ class CoreGrid:
         return np.moveaxis(values, -3, -1)
 
 
-def delay_of(network: Network, projection: Projection) -> int:
-    """Ticks that a spike waits in its target beyond the one it takes to get there."""
-    return network.depth[projection.target] - network.depth[projection.source] - 1
-
-
-def partition(network: Network, chip: ChipSpec) -> dict[str, CoreGrid]:
+def partition(network: Network, chip: ChipSpec, schedule: Schedule = "pipelined") -> dict[str, CoreGrid]:
     """Cut every population of a laid-out network into core blocks, in order of execution.
 
-    When the result needs several chips, output axons are counted as if every destination lay on another
-    chip (one entry more each), so that any placement is legal. Raises MappingError for a layer of which
-    not even a single neuron fits a core.
+    The schedule decides how long spikes are delayed, which takes compartments and synaptic memory. When the
+    result needs several chips, output axons are counted as if every destination lay on another chip (one
+    entry more each), so that any placement is legal. Raises MappingError for a layer of which not even a
+    single neuron fits a core, and for spikes that would have to wait longer than a core can hold them.
     """
-    plan = _Plan(network, chip.core, chip_crossing=0)
+    times = timetable(network, schedule)
+    plan = _Plan(network, chip.core, times, chip_crossing=0)
     grids = _cut(plan) if plan.fewest_cores() <= cores_per_chip(chip) else None
     if grids is None or sum(grid.size for grid in grids.values()) > cores_per_chip(chip):
-        grids = _cut(_Plan(network, chip.core, chip_crossing=1))
+        grids = _cut(_Plan(network, chip.core, times, chip_crossing=1))
     first = 0
     placed = {}
     for population in on_chip(network):
@@ -149,9 +147,10 @@ class _Plan:
     that each position [H, W] reaches, by the channels that reach them (bool [C] as bytes).
     """
 
-    def __init__(self, network: Network, core: Core, chip_crossing: int) -> None:
+    def __init__(self, network: Network, core: Core, times: Timetable, chip_crossing: int) -> None:
         self.network = network
         self.core = core
+        self.times = times
         self.chip_crossing = chip_crossing
         self.bundles = bundles(network)
         self.step: dict[str, int] = {}
@@ -198,13 +197,10 @@ class _Layer:
         self.core = core
         self.inputs = spiking_inputs(network, population.name)
         self.sources = [network.population_by_name[p.source] for p in self.inputs]
-        self.delays = [delay_of(network, p) for p in self.inputs]
+        self.delays = [plan.times.delay(p) for p in self.inputs]
         longest = max(self.delays, default=0)
         if longest > core.max_delay.value:
-            raise MappingError(
-                f"{population.name}: a skip path must wait {longest} ticks, the limit is "
-                f"{core.max_delay.value}; relay neurons are needed, which this version cannot place"
-            )
+            raise _waits_too_long(population.name, longest, core, plan.times)
         soft = population.neuron is not None and population.neuron.v_reset is None
         self.per_neuron = 2 if soft else 1
         self.limits = {
@@ -480,6 +476,20 @@ class _Layer:
             ]
             self._list_cache[key] = (sum(words), np.array(words, np.int64))
         return self._list_cache[key]
+
+
+def _waits_too_long(population: str, delay: int, core: Core, times: Timetable) -> MappingError:
+    limit, layers = core.max_delay.value, (delay + 1) // times.stride
+    if layers - 1 > limit or times.schedule == "pipelined":
+        return MappingError(
+            f"{population}: a skip path must wait {delay} ticks, the limit is {limit}; "
+            "relay neurons are needed, which this version cannot place"
+        )
+    return MappingError(
+        f"{population}: layer by layer, spikes from {layers} layers back wait {layers} x {times.time_steps} "
+        f"time steps, a delay of {delay} ticks; the limit is {limit}. Use --schedule pipelined, where it is "
+        f"{layers - 1}, or at most {(limit + 1) // layers} time steps"
+    )
 
 
 @dataclass(frozen=True, eq=False)
