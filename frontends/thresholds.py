@@ -8,20 +8,21 @@ from dataclasses import replace
 from nsim.errors import ModelFileError
 from nsim.frontends.network import Network, Population
 
-Thresholds = float | Mapping[str, float]
-"""One threshold for every neuron, or layer name to threshold; "*" stands for all layers not named."""
+Thresholds = float | str | Mapping[str, float]
+"""One threshold for every neuron; or layer name to threshold, "*" for all others; or either as text."""
 
 
-def parse_thresholds(text: str) -> Thresholds:
-    """Read ``0.997``, ``layer=0.997``, or several of these with commas between them."""
+def parse_thresholds(text: str) -> dict[str, float]:
+    """Read ``0.997``, ``layer=0.997``, or several of these with ``+`` between them."""
     values: dict[str, float] = {}
-    for part in text.split(","):
+    for part in text.split("+"):
         layer, _, value = part.rpartition("=")
         try:
             values[layer.strip() or "*"] = float(value)
         except ValueError:
             raise ModelFileError(
-                f"threshold {part!r}: write a number for all layers (0.997) or layer=number, commas between"
+                f"threshold {part!r}: write a number for all layers (0.997), layer=number, or both with + "
+                "between (1+layer=0.997)"
             ) from None
     return values
 
@@ -31,7 +32,10 @@ def with_thresholds(networks: tuple[Network, ...], thresholds: Thresholds) -> tu
 
     Raises ModelFileError for a threshold that is not above 0, and for a layer that none of them has.
     """
-    values = dict(thresholds) if isinstance(thresholds, Mapping) else {"*": thresholds}
+    if isinstance(thresholds, str):
+        values = parse_thresholds(thresholds)
+    else:
+        values = dict(thresholds) if isinstance(thresholds, Mapping) else {"*": thresholds}
     layers = [p.name for network in networks for p in network.neurons]
     for layer, value in values.items():
         if not value > 0:

@@ -51,7 +51,8 @@ def load(
     dict, ``image`` the shape (C, H, W) it denoises, where the module does not say.
 
     ``time_steps``: the SNN's T (default: the bundle's, or 4); ``v_threshold``: threshold of every neuron, or
-    layer name to threshold; ``psp``: Spiking-Diffusion's codebook feature by its "code" or its "paper".
+    layer name to threshold, or as text, "1+neuron=0.997"; ``psp``: Spiking-Diffusion's codebook feature, by
+    its "code" or its "paper".
     Raises nsim.errors.ModelFileError for what is not a model nsim knows.
     """
     from nsim.errors import ModelFileError

@@ -318,15 +318,10 @@ def check(
 
     Example: nsim check sddpm-digits
     """
-    import nsim
-    from nsim.reports.check import check_facts, check_tables
-    from nsim.simulator.brian2_reference import check_call
-    from nsim.workloads.samplers import DIFFUSION_STEPS, initial_noise
+    from nsim.reports.check import check_facts, check_model, check_tables
 
     loaded = _load(model, time_steps, v_threshold)
-    shape = loaded.network.population_by_name[loaded.network.image].shape
-    call = nsim.simulate(loaded, initial_noise((1, *shape), seed), [DIFFUSION_STEPS // 2])
-    result = check_call(call, per_layer=neurons, seed=seed)
+    result = check_model(loaded, neurons, seed)
     facts = check_facts(loaded, result)
     show(facts if as_json else check_tables(loaded, result))
     if not facts["agrees"]:
@@ -472,12 +467,10 @@ def _load(
     image: str | None = None,
 ) -> Model:
     import nsim
-    from nsim.frontends.thresholds import parse_thresholds
     from nsim.workloads.factory import parse_image
 
-    thresholds = None if v_threshold is None else parse_thresholds(v_threshold)
     shape = None if image is None else parse_image(image)
-    return nsim.load(model, time_steps, thresholds, psp, weights, shape)
+    return nsim.load(model, time_steps, v_threshold, psp, weights, shape)
 
 
 if __name__ == "__main__":

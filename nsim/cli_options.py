@@ -26,7 +26,7 @@ TimeStepsOption = Annotated[
 ]
 ThresholdOption = Annotated[
     str | None,
-    typer.Option(help="Firing threshold (threshold guidance): 0.997 for every neuron, or layer=0.997,..."),
+    typer.Option(help="Firing threshold (threshold guidance): 0.997 for every neuron, or 1+layer=0.997."),
 ]
 PSPOption = Annotated[
     Literal["code", "paper"],

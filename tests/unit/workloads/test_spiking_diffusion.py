@@ -13,9 +13,11 @@ from rich.table import Table
 import nsim
 from nsim.errors import ModelFileError, RunError
 from nsim.frontends.lower import lower
+from nsim.reports.check import check_facts, check_model
 from nsim.reports.energy_models import energy_models, side_by_side
 from nsim.reports.estimate import static_estimates
 from nsim.reports.mapping_tables import mapping_facts, mapping_tables
+from nsim.reports.replay import replay
 from nsim.reports.tables import per_call_facts, run_tables
 from nsim.simulator.engine import Engine
 from nsim.workloads.random_weights import calibrate_batch_norm
@@ -204,6 +206,24 @@ def test_the_map_shows_the_decoder_too(folder: Path) -> None:
     assert facts["decoder"]["model"] == f"{mapping.model.name}, decoder"
     heads = [item for item in mapping_tables(mapping, estimates) if isinstance(item, str)]
     assert any(head.startswith(f"{mapping.model.name}, decoder on Intel Loihi") for head in heads)
+
+
+@pytest.mark.parametrize("step", [2, 3])
+def test_a_step_is_played_again(folder: Path, step: int) -> None:
+    """The last sampler step and the decoder's, with thresholds layer by layer."""
+    model = nsim.load(folder, v_threshold={"conv1.2": 0.5, "*": 0.9})
+    run = nsim.run(nsim.map(model), "absorbing:3", images=2)
+    again = replay(run, step, str(folder))
+    assert again.call.network.name == model.networks[step == 3].name
+    spikes = run.counts().query("event == 'spike' and sampler_step == @step")["count"].sum()
+    assert again.counts.per_core["spike"].sum() == spikes > 0
+
+
+def test_both_networks_are_checked_against_brian2(folder: Path) -> None:
+    model = nsim.load(folder)
+    facts = check_facts(model, check_model(model, per_layer=2, seed=0))
+    assert facts["agrees"]
+    assert [row["layer"] for row in facts["layers"]] == [p.name for n in model.networks for p in n.neurons]
 
 
 def test_absorbing_fills_in_every_token_once() -> None:
