@@ -44,15 +44,20 @@ class Term:
     channel: int = 0
     scale: np.ndarray | None = None
     bias: np.ndarray | None = None
+    step_factor: np.ndarray | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class Sum:
-    """Linear terms and host biases that add up to one tensor; ``home`` is the module path it belongs to."""
+    """Linear terms and host biases that add up to one tensor; ``home`` is the module path it belongs to.
+
+    ``one_layer``: the terms are one layer's weights, cut by where its input channels come from.
+    """
 
     terms: tuple[Term, ...]
     host_biases: tuple[str, ...]
     home: str
+    one_layer: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,6 +95,8 @@ class NetworkBuilder:
         self.biases: list[HostBias] = []
         self.host_ops: list[HostOp] = []
         self.kinds: dict[str, str] = {}
+        self.after_spikes: set[str] = set()
+        """Host ops that read, at some remove, what spikes made."""
 
     def _unique(self, name: str) -> str:
         names = (name, name + ".sum", *(f"{name}.sum{i}" for i in range(2, 1000)))
@@ -107,6 +114,7 @@ class NetworkBuilder:
                     target_channels=(term.channel, term.channel + term.kernel.c_out),
                     scale=term.scale,
                     bias=term.bias,
+                    step_factor=term.step_factor,
                 )
             )
         self.biases.extend(HostBias(op, target) for op in content.host_biases)
@@ -127,6 +135,17 @@ class NetworkBuilder:
         self.add_population(value, name, "analog")
         return replace(value, content=Ref(name))
 
+    def source(self, value: Value, node: fx.Node) -> str:
+        """Add a source population that holds a map of the host at every time step, and return its name."""
+        assert isinstance(value.content, Ref)
+        op = value.content.name
+        if op in self.after_spikes:
+            raise unsupported(node, f"feeding {op}, which the host works out from spikes, back to the cores")
+        name = self._unique(f"{op}.map")
+        self.kinds[name] = "source"
+        self.populations.append(Population(name, "source", value.map_shape, host_op=op))
+        return name
+
     def host(
         self,
         node: fx.Node,
@@ -142,11 +161,14 @@ class NetworkBuilder:
         name = next(n for n in names if n not in self.kinds)
         in_shape = _feature_shape(inputs[0])
         self.kinds[name] = "host"
+        sources = tuple(self.host_input(v, node) for v in inputs)
+        if any(self.kinds[s] in ("neuron", "analog") or s in self.after_spikes for s in sources):
+            self.after_spikes.add(name)
         self.host_ops.append(
             HostOp(
                 name=name,
                 kind=kind,
-                inputs=tuple(self.host_input(v, node) for v in inputs),
+                inputs=sources,
                 in_shape=in_shape,
                 shape=in_shape if shape is None else shape,
                 every_step=any("T" in group for v in inputs for group in v.axes),
@@ -161,11 +183,20 @@ class NetworkBuilder:
         content = value.content
         if isinstance(content, Sum):
             only = content.terms[0] if len(content.terms) == 1 and not content.host_biases else None
-            if only is None or only.scale is None or not only.kernel.is_identity or only.kernel.upsample > 1:
+            plain = only is not None and only.step_factor is None
+            if (
+                only is None
+                or not plain
+                or only.scale is None
+                or not only.kernel.is_identity
+                or only.kernel.upsample > 1
+            ):
                 content = self.materialised(value).content
             else:
                 name = self._unique(only.name)
                 self.kinds[name] = "host"
+                if self.kinds[only.source] != "source":
+                    self.after_spikes.add(name)
                 shape = value.map_shape
                 params = {"scale": only.scale, "bias": np.asarray(only.bias)}
                 self.host_ops.append(HostOp(name, "affine", (only.source,), shape, shape, True, params))

@@ -33,7 +33,9 @@ class Kernel:
     """Nearest up-sampling by ``upsample``, then a 2-D convolution (weights [Cout, Cin / groups, kh, kw]).
 
     Dense layers are 1x1 convolutions on 1x1 maps. ``weight`` None is the identity on ``channels``
-    channels. ``padding`` is zeros on every side.
+    channels. ``padding`` is zeros on every side. A transposed convolution is a convolution whose source is
+    spread out, an element every ``spread`` rows and columns with nothing between them, and whose last
+    ``crop`` rows and columns are left off; see `transposed`.
     """
 
     channels: int
@@ -43,6 +45,8 @@ class Kernel:
     dilation: tuple[int, int] = (1, 1)
     groups: int = 1
     upsample: int = 1
+    spread: tuple[int, int] = (1, 1)
+    crop: tuple[int, int] = (0, 0)
 
     @property
     def is_identity(self) -> bool:
@@ -79,23 +83,35 @@ class Kernel:
     @property
     def geometry(self) -> tuple[object, ...]:
         """What decides which source positions reach which target positions; equal means interchangeable."""
-        return (self.size, self.stride, self.padding, self.dilation, self.upsample)
+        return (
+            self.size,
+            self.stride,
+            self.padding,
+            self.dilation,
+            self.upsample,
+            self.spread,
+            self.crop,
+        )
 
     def out_size(self, height: int, width: int) -> tuple[int, int]:
         """Height and width of the target map for a source map."""
         sizes = []
-        for n, k, s, p, d in zip(
-            (height, width), self.size, self.stride, self.padding, self.dilation, strict=True
-        ):
-            sizes.append((n * self.upsample + 2 * p - d * (k - 1) - 1) // s + 1)
+        for axis, n in enumerate((height, width)):
+            span = self.dilation[axis] * (self.size[axis] - 1) + 1
+            extent = n * self.upsample * self.spread[axis] + 2 * self.padding[axis]
+            sizes.append((extent - span) // self.stride[axis] + 1 - self.crop[axis])
         return sizes[0], sizes[1]
 
     def tap_sources(self, axis: int, source: int, target: int) -> np.ndarray:
-        """Source index under each tap along an axis (0 height, 1 width): int32 [taps, target]; -1 padding."""
+        """Source index under each tap along an axis (0 height, 1 width): int32 [taps, target].
+
+        -1 where a tap lies on padding, or between the elements of a source that is spread out.
+        """
         tap, out = np.arange(self.size[axis])[:, None], np.arange(target)
         at = out * self.stride[axis] + tap * self.dilation[axis] - self.padding[axis]
-        inside = (at >= 0) & (at < source * self.upsample)
-        return np.where(inside, at // self.upsample, -1).astype(np.int32)
+        spread = self.spread[axis]
+        inside = (at >= 0) & (at < source * self.upsample * spread) & (at % spread == 0)
+        return np.where(inside, at // (spread * self.upsample), -1).astype(np.int32)
 
     def reach(self, axis: int, source: int, target: int) -> np.ndarray:
         """Taps from each source index to each target index along one axis (0 height, 1 width).
@@ -124,5 +140,44 @@ class Kernel:
         return int(rows * columns) * self.c_out * self.c_in_per_group
 
     def dense_operations(self, target: tuple[int, int]) -> int:
-        """Weight uses of one dense evaluation as papers count them: taps on padding included."""
-        return target[0] * target[1] * self.c_out * self.c_in_per_group * self.size[0] * self.size[1]
+        """Weight uses of one dense evaluation as papers count them: taps on padding included.
+
+        A transposed convolution with a stride uses every weight once per source element.
+        """
+        places = 1
+        for axis, n in enumerate(target):
+            if self.spread[axis] > 1:
+                span = self.dilation[axis] * (self.size[axis] - 1) + 1
+                n = (n + self.crop[axis] - 1 + span - 2 * self.padding[axis]) // self.spread[axis]
+            places *= n
+        return places * self.c_out * self.c_in_per_group * self.size[0] * self.size[1]
+
+
+def transposed(
+    weight: np.ndarray,
+    stride: tuple[int, int],
+    padding: tuple[int, int],
+    output_padding: tuple[int, int],
+    dilation: tuple[int, int],
+    groups: int,
+    upsample: int = 1,
+) -> Kernel:
+    """Kernel of a transposed convolution with torch's ``weight`` [Cin, Cout / groups, kh, kw] and geometry.
+
+    Element y of the source reaches target rows ``y stride - padding + k dilation``: the same as a
+    convolution of the spread-out source by the weights turned around.
+    """
+    c_in, per_group, kh, kw = weight.shape
+    turned = weight.reshape(groups, c_in // groups, per_group, kh, kw)[..., ::-1, ::-1]
+    around = tuple(d * (k - 1) - p for d, k, p in zip(dilation, (kh, kw), padding, strict=True))
+    crop = tuple(s - 1 - extra for s, extra in zip(stride, output_padding, strict=True))
+    return Kernel(
+        channels=groups * per_group,
+        weight=np.ascontiguousarray(turned.swapaxes(1, 2)).reshape(-1, c_in // groups, kh, kw),
+        padding=(around[0], around[1]),
+        dilation=dilation,
+        groups=groups,
+        upsample=upsample,
+        spread=stride,
+        crop=(crop[0], crop[1]),
+    )

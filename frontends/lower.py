@@ -9,13 +9,14 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 from torch import fx, nn
 
 from nsim.errors import UnsupportedOpError
 from nsim.frontends.builder import NetworkBuilder, Ref, Sum, Value, join_path, unsupported
 from nsim.frontends.network import Network, Population
 from nsim.frontends.neurons import is_neuron, read_neuron
-from nsim.frontends.ops import FUNCTIONS, IMAGE_AXES, MODULES, STEP_AXES, as_array
+from nsim.frontends.ops import ARITHMETIC, FUNCTIONS, IMAGE_AXES, MODULES, STEP_AXES, as_array, channel_parts
 from nsim.frontends.torch_fx import owner, trace
 
 BATCH = 3
@@ -23,7 +24,7 @@ BATCH = 3
 
 
 def lower(module: nn.Module, image_shape: tuple[int, int, int], time_steps: int, name: str) -> Network:
-    """Trace and lower a denoiser ``module(x [B, C, H, W], t [B]) -> eps [B, C, H, W]``.
+    """Trace and lower a denoiser ``module(x [B, C, H, W], t [B]) -> eps [B, C, H, W]``, or one without ``t``.
 
     Raises UnsupportedOpError naming the operation and its module path when something has no place in a
     Network.
@@ -45,7 +46,7 @@ class _Lowering:
 
     def network(self) -> Network:
         inputs = [node for node in self.traced.graph.nodes if node.op == "placeholder"]
-        if len(inputs) != 2:
+        if len(inputs) not in (1, 2):
             raise UnsupportedOpError(
                 f"{self.build.name}: a denoiser takes the image and the diffusion time, this model takes "
                 f"{', '.join(node.name for node in inputs) or 'nothing'}"
@@ -62,7 +63,7 @@ class _Lowering:
             name=self.build.name,
             time_steps=self.build.time_steps,
             image=inputs[0].name,
-            diffusion_time=inputs[1].name,
+            diffusion_time=inputs[1].name if len(inputs) == 2 else None,
             output=output,
             populations=tuple(self.build.populations),
             projections=tuple(self.build.projections),
@@ -104,8 +105,13 @@ class _Lowering:
                 raise unsupported(node, f"module {type(module).__name__}")
             return handler(self.build, node, module, *args, **kwargs)
         target = node.target if node.op == "call_method" else getattr(node.target, "__name__", node.target)
-        if not any(isinstance(a, Value) for a in _flat(args)):
+        tensors = [a for a in _flat(args) if isinstance(a, Value)]
+        constant = str(target) in ARITHMETIC and all(isinstance(v.content, np.ndarray) for v in tensors)
+        if not tensors:
             return node.target(*args, **kwargs)  # type: ignore[operator]
+        if constant:
+            numbers = [a.content if isinstance(a, Value) else a for a in args]
+            return Value(np.asarray(node.target(*numbers)), (), {})  # type: ignore[operator]
         handler = FUNCTIONS.get(str(target))
         if handler is None:
             raise unsupported(node, f"operation {target!r}")
@@ -120,6 +126,9 @@ class _Lowering:
             return value
         home = owner(node) or value.content.home or join_path(_parent(readers[0]), "input")
         value = replace(value, content=replace(value.content, home=home))
+        parts = channel_parts(value)
+        if parts and all(self.build.kinds[part.content.name] == "neuron" for part in parts):
+            return value  # spikes side by side: each reader gets them as they are
         return self.build.materialised(value) if len(readers) > 1 else value
 
     def _neuron(self, node: fx.Node, module: nn.Module, value: Value) -> Value:

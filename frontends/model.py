@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from nsim.frontends.network import Network
 
 
@@ -14,6 +16,11 @@ class Model:
     ``weights`` says in words where the weights come from and stands beside every result; ``sampler`` is
     the file's own choice or the default; ``ann_twin_macs`` counts one call of the same network as an ANN,
     None where no twin is defined.
+
+    ``network`` is what every sampler step calls. ``decoder``, where there is one, turns what the sampler ends
+    on into the image, in one call. ``codes``: the network denoises tokens, each one of that many codes or
+    masked, and answers with their logits; None for one that denoises real numbers. ``ms_eps`` [T_d]: mean
+    square of eps at every diffusion time, where it has been measured.
     """
 
     name: str
@@ -24,6 +31,15 @@ class Model:
     sha256: str
     parameters: int
     ann_twin_macs: int | None = None
+    decoder: Network | None = None
+    codes: int | None = None
+    ms_eps: np.ndarray | None = None
+
+    @property
+    def networks(self) -> tuple[Network, ...]:
+        """Its networks, in the order in which they are called."""
+        return (self.network,) if self.decoder is None else (self.network, self.decoder)
 
     def __str__(self) -> str:
-        return f"{self.name} ({self.workload}; weights: {self.weights})\n{self.network}"
+        title = f"{self.name} ({self.workload}; weights: {self.weights})"
+        return "\n".join([title, *map(str, self.networks)])

@@ -50,7 +50,8 @@ class NeuronModel:
 class Population:
     """Elements of one shape (C, H, W).
 
-    ``source``: values from outside, constant over the time steps of a call (direct coding);
+    ``source``: values constant over the time steps of a call (direct coding), from outside or, where
+    ``host_op`` names one, worked out once per call by the host;
     ``neuron``: spiking; ``analog``: a real number per element and time step, the sum of its inputs.
     ``bias``: a constant current per channel and time step, beside those of its projections.
     ``unit``: in a quantised network (see `quantize`), what an integer 1 of its currents and potentials is
@@ -63,6 +64,7 @@ class Population:
     neuron: NeuronModel | None = None
     bias: np.ndarray | None = None
     unit: float | None = None
+    host_op: str | None = None
 
     @property
     def size(self) -> int:
@@ -87,9 +89,11 @@ class Projection:
 
     Contribution to the target: ``scale * (kernel applied to source) + bias``, per target channel; scale
     and bias are the BatchNorm and the convolution's bias, kept after the sum as in the traced model.
-    ``target_channels`` is (first, past-the-last) channel in the target. In a quantised network the kernel
-    holds integers and ``shift`` takes the place of scale and bias: the contribution is
-    ``2**shift * (kernel applied to source)``, halves rounded up where the shift is negative.
+    ``step_factor`` [T] (temporal-wise spiking): one more factor of the kernel's sum at each time step; the
+    bias is then [T, C]. ``target_channels`` is (first, past-the-last) channel in the target.
+
+    In a quantised network the kernel holds integers and ``shift`` takes the place of scale and bias: the
+    contribution is ``2**shift * (kernel applied to source)``, halves rounded up where the shift is negative.
     """
 
     name: str
@@ -100,6 +104,7 @@ class Projection:
     scale: np.ndarray | None = None
     bias: np.ndarray | None = None
     shift: int | None = None
+    step_factor: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -111,7 +116,20 @@ class HostBias:
 
 
 HostOpKind = Literal[
-    "embedding", "linear", "swish", "sigmoid", "conv", "affine", "add", "multiply", "scale", "sum_over_time"
+    "embedding",
+    "linear",
+    "swish",
+    "sigmoid",
+    "tanh",
+    "conv",
+    "affine",
+    "add",
+    "multiply",
+    "scale",
+    "sum_over_time",
+    "mean_over_time",
+    "plane",
+    "nearest_code",
 ]
 
 
@@ -141,19 +159,27 @@ class HostOp:
             return int(self.params["weight"].size)
         if self.kind == "conv" and self.kernel is not None:
             return self.kernel.taps(self.in_shape[1:], self.shape[1:])  # type: ignore[arg-type]
+        if self.kind == "nearest_code":
+            return int(np.prod(self.shape)) * self.params["table"].size
         return 0
 
     @property
     def elementwise(self) -> int:
         """Elementwise operations of one evaluation for one image."""
-        return 0 if self.kind in ("linear", "conv", "embedding") else int(np.prod(self.shape))
+        if self.kind in ("linear", "conv", "embedding", "plane"):
+            return 0
+        if self.kind == "nearest_code":  # a squared norm; two additions and a comparison for each code
+            codes, width = self.params["table"].shape
+            return int(np.prod(self.shape)) * (width + 3 * codes)
+        return int(np.prod(self.shape))
 
 
 @dataclass(frozen=True, eq=False)
 class Network:
     """Populations, projections and host ops of one denoiser call: image x, diffusion time t, to ``output``.
 
-    Everything is named by the module path it came from. ``image`` and ``diffusion_time`` name the inputs.
+    Everything is named by the module path it came from. ``image`` and ``diffusion_time`` name the inputs;
+    None for a network that takes no diffusion time.
     ``streams_via_host``: laid out so that analog populations are summed beside the cores, which takes a tick.
     Raises ValueError when a projection, bias or host op names something that is not there.
     """
@@ -161,7 +187,7 @@ class Network:
     name: str
     time_steps: int
     image: str
-    diffusion_time: str
+    diffusion_time: str | None
     output: str
     populations: tuple[Population, ...]
     projections: tuple[Projection, ...]
@@ -170,8 +196,9 @@ class Network:
     streams_via_host: bool = False
 
     def __post_init__(self) -> None:
-        known = {p.name for p in self.populations} | {h.name for h in self.host_ops} | {self.diffusion_time}
-        if len(known) != len(self.populations) + len(self.host_ops) + 1:
+        names = [*(item.name for item in self._items), *filter(None, [self.diffusion_time])]
+        known = set(names)
+        if len(known) != len(names):
             raise ValueError("two populations or host ops share a name")
         for projection in self.projections:
             for end in (projection.source, projection.target):
@@ -184,6 +211,9 @@ class Network:
         for bias in self.biases:
             if bias.host_op not in known or bias.target not in self.population_by_name:
                 raise ValueError(f"bias {bias.host_op!r} -> {bias.target!r} has a loose end")
+        for population in self.populations:
+            if population.host_op is not None and population.host_op not in known:
+                raise ValueError(f"source {population.name!r} names no host op: {population.host_op!r}")
 
     @cached_property
     def population_by_name(self) -> dict[str, Population]:
@@ -216,7 +246,8 @@ class Network:
         import networkx as nx
 
         graph = nx.MultiDiGraph()
-        graph.add_node(self.diffusion_time, item=None)
+        if self.diffusion_time is not None:
+            graph.add_node(self.diffusion_time, item=None)
         graph.add_nodes_from((item.name, {"item": item}) for item in self._items)
         for projection in self.projections:
             graph.add_edge(projection.source, projection.target, item=projection)
@@ -224,6 +255,7 @@ class Network:
             graph.add_edge(bias.host_op, bias.target, item=bias)
         for op in self.host_ops:
             graph.add_edges_from((name, op.name, {"item": op}) for name in op.inputs)
+        graph.add_edges_from((p.host_op, p.name, {"item": p}) for p in self.populations if p.host_op)
         return graph
 
     @cached_property

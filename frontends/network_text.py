@@ -40,7 +40,8 @@ def _rows(network: Network) -> list[tuple[str, ...]]:
 
 def _population_rows(network: Network, population: Population) -> list[tuple[str, ...]]:
     what = population.neuron.kind if population.neuron else population.kind
-    rows: list[tuple[str, ...]] = [(population.name, what, _shape(population.shape), "", "", "")]
+    fed = population.host_op or ""
+    rows: list[tuple[str, ...]] = [(population.name, what, _shape(population.shape), fed, "", "")]
     for p in network.incoming(population.name):
         first, last = p.target_channels
         part = "" if p.kernel.c_out == population.shape[0] else f"[{first}:{last}]"
@@ -48,7 +49,8 @@ def _population_rows(network: Network, population: Population) -> list[tuple[str
             what, weights, dense = "identity", "", ""
         else:
             k, s = p.kernel.size, p.kernel.stride
-            what = f"conv {k[0]}x{k[1]}" + (f" /{s[0]}" if s != (1, 1) else "")
+            name = "conv" if p.kernel.spread == (1, 1) else f"transposed /{p.kernel.spread[0]}"
+            what = f"{name} {k[0]}x{k[1]}" + (f" /{s[0]}" if s != (1, 1) else "")
             weights = f"{p.kernel.c_out * p.kernel.c_in_per_group * k[0] * k[1]:,}"
             dense = f"{p.kernel.dense_operations(population.shape[1:]):,}"
         up = f" (up x{p.kernel.upsample})" if p.kernel.upsample > 1 else ""
@@ -62,7 +64,7 @@ def _population_rows(network: Network, population: Population) -> list[tuple[str
 
 
 def _host_row(op: HostOp) -> list[tuple[str, ...]]:
-    weights = op.params["weight"].size if op.kind == "linear" else 0
+    weights = sum(op.params[name].size for name in ("weight", "table") if name in op.params and op.macs)
     weights += op.kernel.array.size if op.kernel else 0
     when = "host, every step" if op.every_step else "host, once"
     row = (op.name, f"{op.kind} ({when})", _shape(op.shape), ", ".join(op.inputs))

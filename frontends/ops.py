@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,8 @@ from torch import fx, nn
 
 from nsim.frontends import views
 from nsim.frontends.builder import NetworkBuilder, Ref, Sum, Term, Value, unsupported
-from nsim.frontends.kernel import Kernel
+from nsim.frontends.kernel import Kernel, transposed
+from nsim.frontends.network import HostOpKind
 
 MAP_AXES = (("T", "B"), ("C",), ("H",), ("W",))
 STEP_AXES = (("T",), ("B",), ("C",), ("H",), ("W",))
@@ -20,39 +21,94 @@ IMAGE_AXES = (("B",), ("C",), ("H",), ("W",))
 
 
 def _convolution(low: NetworkBuilder, node: fx.Node, conv: Any, value: Value) -> Value:
-    """Conv2d on [T*B, C, H, W], or the Conv3d over (H, W, T) whose kernel is 1 along T."""
-    weight = as_array(conv.weight)
-    stride, padding, dilation = conv.stride, conv.padding, conv.dilation
+    """Conv2d or ConvTranspose2d on [T*B, C, H, W], or the Conv3d over (H, W, T) whose kernel is 1 along T."""
     if isinstance(conv, nn.Conv3d):
-        one_along_time = weight.shape[-1] == 1 and stride[-1] == 1 and padding[-1] == 0
+        one_along_time = conv.kernel_size[-1] == 1 and conv.stride[-1] == 1 and conv.padding[-1] == 0
         if value.axes != (("B",), ("C",), ("H",), ("W",), ("T",)) or not one_along_time:
             raise unsupported(node, "Conv3d that is not a per-step 2-D convolution over (H, W, T)")
-        weight, stride, padding, dilation = weight[..., 0], stride[:-1], padding[:-1], dilation[:-1]
     elif value.axes not in (MAP_AXES, IMAGE_AXES):
-        raise unsupported(node, f"Conv2d on {value.text}")
-    if isinstance(padding, str) or conv.padding_mode != "zeros":
+        raise unsupported(node, f"{type(conv).__name__} on {value.text}")
+    if isinstance(conv.padding, str) or conv.padding_mode != "zeros":
         raise unsupported(node, f"padding {conv.padding!r} ({conv.padding_mode})")
-    content = low.materialised(value).content
-    assert isinstance(content, Ref)
-    kernel = Kernel(
-        channels=weight.shape[0],
-        weight=weight,
-        stride=tuple(stride),
-        padding=tuple(padding),
-        dilation=tuple(dilation),
-        groups=conv.groups,
-        upsample=content.upsample,
-    )
-    source = (value.sizes["H"] // content.upsample, value.sizes["W"] // content.upsample)
-    height, width = kernel.out_size(*source)
-    sizes = {**value.sizes, "C": kernel.c_out, "H": height, "W": width}
     bias = None if conv.bias is None else as_array(conv.bias).astype(np.float64)
+    path = str(node.target)
+    parts = channel_parts(value) if conv.groups == 1 else None
+    if parts is None:
+        content = low.materialised(value).content
+        assert isinstance(content, Ref)
+        parts = [ChannelPart(content, 0, value.sizes["C"])]
+    weight = as_array(conv.weight)
+    inputs = 0 if isinstance(conv, nn.ConvTranspose2d) else 1
+    kernels = [
+        _kernel(conv, weight if len(parts) == 1 else weight.take(p.channels, inputs), p.content.upsample)
+        for p in parts
+    ]
+    kernel, upsample = kernels[0], parts[0].content.upsample
+    height, width = kernel.out_size(value.sizes["H"] // upsample, value.sizes["W"] // upsample)
+    sizes = {**value.sizes, "C": kernel.c_out, "H": height, "W": width}
     if low.is_host(value):
         params = {} if bias is None else {"bias": bias}
         name = low.host(node, "conv", [value], (kernel.c_out, height, width), params, kernel)
         return Value(Ref(name), value.axes, sizes)
-    term = Term(str(node.target), content.name, kernel, bias=bias)
-    return Value(Sum((term,), (), str(node.target)), value.axes, sizes)
+    terms = tuple(
+        Term(path if len(parts) == 1 else f"{path}[{part.content.name}]", part.content.name, k)
+        for part, k in zip(parts, kernels, strict=True)
+    )
+    terms = (replace(terms[0], bias=bias), *terms[1:])
+    return Value(Sum(terms, (), path, one_layer=True), value.axes, sizes)
+
+
+@dataclass(frozen=True)
+class ChannelPart:
+    """Channels ``first`` to ``last`` of a tensor are those of ``content``."""
+
+    content: Ref
+    first: int
+    last: int
+
+    @property
+    def channels(self) -> np.ndarray:
+        return np.arange(self.first, self.last)
+
+
+def channel_parts(value: Value) -> list[ChannelPart] | None:
+    """The pieces of a tensor that is nothing but others side by side, in order; None for any other tensor."""
+    content = value.content
+    if not isinstance(content, Sum) or content.host_biases:
+        return None
+    parts = []
+    for term in sorted(content.terms, key=lambda term: term.channel):
+        if not term.kernel.is_identity or term.scale is not None or term.bias is not None:
+            return None
+        ref = Ref(term.source, term.kernel.upsample)
+        parts.append(ChannelPart(ref, term.channel, term.channel + term.kernel.channels))
+    ends = [0, *(part.last for part in parts)]
+    side_by_side = all(part.first == end for part, end in zip(parts, ends, strict=False))
+    return parts if side_by_side and ends[-1] == value.sizes["C"] else None
+
+
+def _kernel(conv: Any, weight: np.ndarray, upsample: int) -> Kernel:
+    """The Kernel of a torch convolution's geometry, with ``weight`` in place of its own."""
+    if isinstance(conv, nn.ConvTranspose2d):
+        stride, padding, extra = conv.stride, conv.padding, conv.output_padding
+        return transposed(
+            weight,
+            (stride[0], stride[1]),
+            (int(padding[0]), int(padding[1])),
+            (extra[0], extra[1]),
+            (conv.dilation[0], conv.dilation[1]),
+            conv.groups,
+            upsample,
+        )
+    return Kernel(
+        channels=weight.shape[0],
+        weight=weight[..., 0] if isinstance(conv, nn.Conv3d) else weight,
+        stride=tuple(conv.stride[:2]),
+        padding=tuple(conv.padding[:2]),
+        dilation=tuple(conv.dilation[:2]),
+        groups=conv.groups,
+        upsample=upsample,
+    )
 
 
 def _batch_norm(low: NetworkBuilder, node: fx.Node, norm: Any, value: Value) -> Value:
@@ -69,16 +125,17 @@ def _batch_norm(low: NetworkBuilder, node: fx.Node, norm: Any, value: Value) -> 
         name = low.host(node, "affine", [value], params={"scale": scale, "bias": shift})
         return replace(value, content=Ref(name))
     content = value.content
-    if isinstance(content, Sum) and (len(content.terms) > 1 or content.host_biases):
+    if isinstance(content, Sum) and (len(content.terms) > 1 or content.host_biases) and not content.one_layer:
         content = low.materialised(value).content
-    term = low.as_sum(replace(value, content=content)).terms[0]
-    term = replace(
-        term,
-        name=term.name or str(node.target),
-        scale=scale if term.scale is None else scale * term.scale,
-        bias=shift if term.bias is None else scale * term.bias + shift,
+    first, *others = low.as_sum(replace(value, content=content)).terms
+    first = replace(
+        first,
+        name=first.name or str(node.target),
+        scale=scale if first.scale is None else scale * first.scale,
+        bias=shift if first.bias is None else scale * first.bias + shift,
     )
-    return replace(value, content=Sum((term,), (), str(node.target)))
+    rest = [replace(t, scale=scale if t.scale is None else scale * t.scale) for t in others]
+    return replace(value, content=Sum((first, *rest), (), str(node.target), one_layer=True))
 
 
 def _linear(low: NetworkBuilder, node: fx.Node, linear: Any, value: Value) -> Value:
@@ -95,6 +152,22 @@ def _embedding(low: NetworkBuilder, node: fx.Node, table: Any, value: Value) -> 
     features = table.embedding_dim
     name = low.host(node, "embedding", [value], (features,), {"table": as_array(table.weight)})
     return Value(Ref(name), (("B",), ("C",)), {**value.sizes, "C": features})
+
+
+def _nearest_code(low: NetworkBuilder, node: fx.Node, module: Any, value: Value) -> Value:
+    """Index of the code vector nearest to each position's feature."""
+    params = {"table": as_array(module.embeddings.weight)}
+    shape = (1, value.sizes["H"], value.sizes["W"])
+    name = low.host(node, "nearest_code", [value], shape, params)
+    return Value(Ref(name), value.axes, {**value.sizes, "C": 1})
+
+
+def _code_vectors(low: NetworkBuilder, node: fx.Node, module: Any, value: Value) -> Value:
+    """Code vectors of a map of indices: an embedding at every position."""
+    table = as_array(module.embeddings.weight)
+    shape = (table.shape[1], value.sizes["H"], value.sizes["W"])
+    name = low.host(node, "embedding", [value], shape, {"table": table})
+    return Value(Ref(name), value.axes, {**value.sizes, "C": table.shape[1]})
 
 
 def _swish(low: NetworkBuilder, node: fx.Node, module: Any, value: Value) -> Value:
@@ -144,10 +217,17 @@ def _cat(low: NetworkBuilder, node: fx.Node, tensors: Any, dim: int = 0) -> Valu
 
 
 def _multiply(low: NetworkBuilder, node: fx.Node, left: Any, right: Any) -> Value:
-    if isinstance(left, Value) and isinstance(left.content, np.ndarray):
+    if not isinstance(left, Value) or isinstance(left.content, np.ndarray):
         left, right = right, left
-    if not isinstance(left, Value) or not isinstance(right, Value):
-        raise unsupported(node, "multiplying by a number")
+    if not isinstance(right, Value):
+        right = Value(np.asarray(right), (), {})
+    if isinstance(right.content, np.ndarray) and right.content.size == 1:
+        return _times_number(low, node, left, right.content.item())
+    content = left.content
+    of_layer = isinstance(content, Sum) and content.one_layer and not _only_summed(node)
+    if isinstance(right.content, np.ndarray) and of_layer:
+        assert isinstance(content, Sum)
+        return _step_factor(low, node, left, content, right.content)
     if isinstance(right.content, np.ndarray):
         if left.axes != STEP_AXES or right.content.shape != (low.time_steps, 1, 1, 1, 1):
             raise unsupported(node, f"multiplying by a constant of shape {right.content.shape}")
@@ -158,15 +238,62 @@ def _multiply(low: NetworkBuilder, node: fx.Node, left: Any, right: Any) -> Valu
     return replace(left, content=Ref(low.host(node, "multiply", [left, right])))
 
 
-def _sigmoid(low: NetworkBuilder, node: fx.Node, value: Value) -> Value:
-    return replace(value, content=Ref(low.host(node, "sigmoid", [value])))
+def _times_number(low: NetworkBuilder, node: fx.Node, value: Value, number: float) -> Value:
+    """On the cores a number scales what is added up; the image, and what the host holds, the host scales."""
+    if isinstance(value.content, Ref) and low.kinds[value.content.name] not in ("neuron", "analog"):
+        channels = value.sizes["C"]
+        params = {"scale": np.full(channels, number), "bias": np.zeros(channels)}
+        return replace(value, content=Ref(low.host(node, "affine", [value], params=params)))
+    content = low.as_sum(value)
+    if content.host_biases:
+        content = low.as_sum(low.materialised(value))
+    terms = tuple(
+        replace(
+            term,
+            scale=np.full(term.kernel.c_out, number) if term.scale is None else number * term.scale,
+            bias=None if term.bias is None else number * term.bias,
+        )
+        for term in content.terms
+    )
+    return replace(value, content=replace(content, terms=terms))
 
 
-def _sum(low: NetworkBuilder, node: fx.Node, value: Value, dim: int) -> Value:
-    if value.axes[dim] != ("T",):
-        raise unsupported(node, f"sum of {value.text} over dimension {dim}, not time,")
-    axes = value.axes[:dim] + value.axes[dim + 1 :]
-    return Value(Ref(low.host(node, "sum_over_time", [value])), axes, value.sizes)
+def _only_summed(node: fx.Node) -> bool:
+    """True for a product that is only added up over time: a read-out's weights, which the host applies."""
+    return all(getattr(user.target, "__name__", user.target) in ("sum", "mean") for user in node.users)
+
+
+def _step_factor(low: NetworkBuilder, node: fx.Node, value: Value, content: Sum, factor: np.ndarray) -> Value:
+    """One factor per time step on all that a layer adds up: temporal-wise spiking (SDM)."""
+    if value.axes != STEP_AXES or factor.shape != (low.time_steps, 1, 1, 1, 1):
+        raise unsupported(node, f"multiplying {value.text} by a constant of shape {factor.shape}")
+    p = factor.reshape(-1).astype(np.float64)
+    terms = [
+        replace(
+            term,
+            step_factor=p if term.step_factor is None else p * term.step_factor,
+            bias=None if term.bias is None else p[:, None] * term.bias,
+        )
+        for term in content.terms
+    ]
+    return replace(value, content=replace(content, terms=tuple(terms)))
+
+
+def _elementwise(kind: HostOpKind) -> Callable[..., Value]:
+    """A handler for a function of one tensor, element by element."""
+    return lambda low, node, value: replace(value, content=Ref(low.host(node, kind, [value])))
+
+
+def _over_time(kind: HostOpKind, word: str) -> Callable[..., Value]:
+    """A handler for what adds up time steps."""
+
+    def handler(low: NetworkBuilder, node: fx.Node, value: Value, dim: int) -> Value:
+        if value.axes[dim] != ("T",):
+            raise unsupported(node, f"{word} of {value.text} over dimension {dim}, not time,")
+        axes = value.axes[:dim] + value.axes[dim + 1 :]
+        return Value(Ref(low.host(node, kind, [value])), axes, value.sizes)
+
+    return handler
 
 
 def _interpolate(low: NetworkBuilder, node: fx.Node, value: Value, **options: Any) -> Value:
@@ -197,10 +324,15 @@ def _view(change: Callable[..., views.Axes | None]) -> Callable[..., Value]:
 
 
 def _expand(low: NetworkBuilder, node: fx.Node, value: Value, *shape: int) -> Value:
-    """The same image at every time step: a new leading axis becomes T."""
+    """The same image at every time step: a new leading axis becomes T. The diffusion time: a plane of it."""
+    if value.axes == (("B",), (), (), ()) and low.is_host(value) and shape[1] == 1:
+        sizes = {"B": value.sizes["B"], "C": 1, "H": shape[2], "W": shape[3]}
+        plane = Value(Ref(low.host(node, "plane", [value], (1, *shape[2:]))), IMAGE_AXES, sizes)
+        return replace(plane, content=Ref(low.source(plane, node)))
     if value.axes != ((), *IMAGE_AXES) or shape[0] != low.time_steps:
         raise unsupported(node, f"expand of {value.text} to {shape}")
-    return Value(value.content, STEP_AXES, {**value.sizes, "T": low.time_steps})
+    content = Ref(low.source(value, node)) if low.is_host(value) else value.content
+    return Value(content, STEP_AXES, {**value.sizes, "T": low.time_steps})
 
 
 def _getitem(low: NetworkBuilder, node: fx.Node, value: Value, index: Any) -> Value:
@@ -216,6 +348,8 @@ def _getitem(low: NetworkBuilder, node: fx.Node, value: Value, index: Any) -> Va
 
 
 def _getattr(low: NetworkBuilder, node: fx.Node, value: Value, name: str) -> Any:
+    if name == "dtype":
+        return None  # one arithmetic for everything: the engine's
     if name != "shape":
         raise unsupported(node, f"attribute {name!r}")
     return value.shape
@@ -228,9 +362,13 @@ def _sequence(args: tuple[Any, ...]) -> tuple[int, ...]:
 MODULES: dict[str, Callable[..., Value]] = {
     "Conv2d": _convolution,
     "Conv3d": _convolution,
+    "ConvTranspose2d": _convolution,
     "BatchNorm2d": _batch_norm,
     "Linear": _linear,
     "Embedding": _embedding,
+    "NearestCode": _nearest_code,
+    "CodeVectors": _code_vectors,
+    "Tanh": lambda low, node, module, value: _elementwise("tanh")(low, node, value),
     "Swish": _swish,
     "SiLU": _swish,
     "Identity": lambda low, node, module, value: value,
@@ -241,13 +379,17 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "add": _add,
     "cat": _cat,
     "mul": _multiply,
-    "sigmoid": _sigmoid,
-    "sum": _sum,
+    "sigmoid": _elementwise("sigmoid"),
+    "tanh": _elementwise("tanh"),
+    "sum": _over_time("sum_over_time", "sum"),
+    "mean": _over_time("mean_over_time", "mean"),
     "interpolate": _interpolate,
     "getattr": _getattr,
     "getitem": _getitem,
     "expand": _expand,
     "contiguous": _pass_through,
+    "to": _pass_through,
+    "float": _pass_through,
     "flatten": _view(lambda v, start=0, end=-1: views.flatten(v.axes, start, end)),
     "permute": _view(lambda v, *order: views.permute(v.axes, _sequence(order))),
     "unsqueeze": _view(lambda v, dim: (*v.axes[:dim], (), *v.axes[dim:])),
@@ -256,6 +398,10 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "unflatten": _view(lambda v, dim, shape: views.unflatten(v.axes, v.sizes, dim, shape)),
     "size": lambda low, node, value, dim=None: value.shape if dim is None else value.shape[dim],
 }
+
+
+ARITHMETIC = frozenset({"add", "sub", "mul", "truediv", "neg", "pow"})
+"""Functions that are simply worked out when all they get is numbers and constant tensors."""
 
 
 def as_array(tensor: torch.Tensor) -> np.ndarray:

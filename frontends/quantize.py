@@ -32,6 +32,8 @@ def quantize(network: Network, weight_bits: int = DEFAULT_WEIGHT_BITS) -> Networ
         raise QuantizeError(
             f"weights of {weight_bits} bits; {WEIGHT_BITS[0]} to {WEIGHT_BITS[-1]} can be had"
         )
+    if any(p.step_factor is not None for p in network.projections):
+        raise QuantizeError(f"{network.name} has weights that change with the time step; they stay real")
     if any(p.unit is not None for p in network.populations):
         raise QuantizeError(f"{network.name} is quantised already")
     steps = {id(p): _step(network, p, weight_bits) for p in network.projections if _is_weighted(network, p)}

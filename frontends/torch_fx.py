@@ -8,19 +8,16 @@ from torch import fx, nn
 from nsim.errors import UnsupportedOpError
 from nsim.frontends.neurons import is_neuron
 
-ELEMENTWISE_LEAVES = frozenset({"Swish", "SiLU"})
+LEAVES = frozenset({"Swish", "SiLU", "NearestCode", "CodeVectors"})
+"""Modules of no torch package that a host op stands for as they are."""
 
 
 class SpikingTracer(fx.Tracer):
-    """fx tracer that stops at torch's own layers, at spiking neurons, and at named elementwise modules."""
+    """fx tracer that stops at torch's own layers, at spiking neurons, and at modules that are one host op."""
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         """Leaf: traced as one call, not entered."""
-        return (
-            is_neuron(m)
-            or type(m).__name__ in ELEMENTWISE_LEAVES
-            or super().is_leaf_module(m, module_qualified_name)
-        )
+        return is_neuron(m) or type(m).__name__ in LEAVES or super().is_leaf_module(m, module_qualified_name)
 
 
 def trace(module: nn.Module) -> fx.GraphModule:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from nsim.frontends.model import Model
+    from nsim.frontends.thresholds import Thresholds
     from nsim.hw_models.mapping.mapping import Mapping
     from nsim.hw_models.mapping.place import Order
     from nsim.hw_models.mapping.policies import Policy
@@ -30,31 +31,56 @@ if TYPE_CHECKING:
     from nsim.reports.step_meter import Timing
     from nsim.reports.workers import Workers
     from nsim.simulator.engine import Call, Precision
+    from nsim.workloads.spiking_diffusion import PSPKernel
 
 __version__ = "0.1.0"
 __all__ = ["__version__", "load", "map", "run", "simulate"]
 
 
-def load(path: str | Path, time_steps: int | None = None, v_threshold: float | None = None) -> Model:
-    """Load a model file (a seed author's checkpoint or a bundle) or a bundled model by name.
+def load(
+    path: str | Path,
+    time_steps: int | None = None,
+    v_threshold: Thresholds | None = None,
+    psp: PSPKernel = "code",
+    weights: str | Path | None = None,
+    image: tuple[int, int, int] | None = None,
+) -> Model:
+    """Load a model file (a seed author's checkpoint or a bundle), or a model by name, bundled or random.
 
-    ``time_steps``: the SNN's T (default: the bundle's, or 4); ``v_threshold``: threshold of every neuron.
+    Or anyone's: ``package.module:function`` makes the torch module, ``weights`` is a file with its state
+    dict, ``image`` the shape (C, H, W) it denoises, where the module does not say.
+
+    ``time_steps``: the SNN's T (default: the bundle's, or 4); ``v_threshold``: threshold of every neuron, or
+    layer name to threshold, or as text, "1+neuron=0.997"; ``psp``: Spiking-Diffusion's codebook feature, by
+    its "code" or its "paper".
     Raises nsim.errors.ModelFileError for what is not a model nsim knows.
     """
+    from nsim.errors import ModelFileError
     from nsim.workloads.checkpoints import find_checkpoint
-    from nsim.workloads.load import load_model
+    from nsim.workloads.factory import is_factory, load_factory
+    from nsim.workloads.load import load_model, with_model_thresholds
+    from nsim.workloads.named import NAMED, random_model
 
-    return load_model(find_checkpoint(path), time_steps, v_threshold)
+    if is_factory(str(path)) and not Path(path).exists():
+        file = None if weights is None else Path(weights)
+        made = load_factory(str(path), file, image, time_steps)
+        return made if v_threshold is None else with_model_thresholds(made, v_threshold)
+    if weights is not None or image is not None:
+        raise ModelFileError(f"{path}: weights and image are for package.module:function only")
+    if str(path) in NAMED:
+        return random_model(str(path), time_steps, v_threshold)
+    return load_model(find_checkpoint(path), time_steps, v_threshold, psp)
 
 
-def simulate(model: Model, x: Any, t: Any, precision: Precision = "float64") -> Call:
-    """Play one denoiser call event by event: ``x`` [B, C, H, W] and ``t`` [B], numpy or torch.
+def simulate(model: Model, x: Any, t: Any = None, precision: Precision = "float64") -> Call:
+    """Play one call of a model's network event by event: ``x`` [B, C, H, W] and ``t`` [B], numpy or torch.
 
     Returns a Call with ``.eps``, ``.spikes`` (layer name to bool [T, B, C, H, W]) and ``.counts``.
     """
     from nsim.simulator.engine import Engine
 
-    return Engine(model.network, precision).call(_numpy(x), _numpy(t), keep_currents=True)
+    times = None if t is None else _numpy(t)
+    return Engine(model.network, precision).call(_numpy(x), times, keep_currents=True)
 
 
 def map(
@@ -87,7 +113,7 @@ def map(
 
 def run(
     mapping: Mapping,
-    sampler: str | None = None,
+    sampler: str | Any | None = None,
     seed: int = 0,
     images: int = 1,
     calibration: str | None = None,
@@ -99,12 +125,12 @@ def run(
 ) -> Run:
     """Generate ``images`` images and count, time and price every sampler step on the chip.
 
-    ``sampler`` like "ddim:50" (default: the model's own); ``calibration``: one of the chip's sets of
-    figures (default: the chip's); ``timing``: closed formulas ("analytic"), or every packet through the
-    mesh, with buffers without bounds ("event") or finite ones ("cycle"). With ``out``, everything is written
-    to that new folder step by step; ``resume`` goes on with a run that was stopped in it. ``detail_steps``:
-    which sampler steps are measured on the chip, as "n:20"; ``workers``: where (see
-    nsim.reports.workers.Workers), this process by default.
+    ``sampler`` like "ddim:50", or a scheduler object as diffusers has them, its timesteps set (default: the
+    model's own); ``calibration``: one of the chip's sets of figures (default: the chip's); ``timing``: closed
+    formulas ("analytic"), or every packet through the mesh, with buffers without bounds ("event") or finite
+    ones ("cycle"). With ``out``, everything is written to that new folder step by step; ``resume`` goes on
+    with a run that was stopped in it. ``detail_steps``: which sampler steps are measured on the chip, as
+    "n:20"; ``workers``: where (see nsim.reports.workers.Workers), this process by default.
     """
     from nsim.reports.run import run_sampler
 

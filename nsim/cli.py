@@ -12,15 +12,19 @@ from nsim.cli_options import (
     CalibrationOption,
     ChipOption,
     DaskOption,
+    ImageOption,
     JsonOption,
     ModelArgument,
     PlacementOption,
     PolicyOption,
+    PSPOption,
     RunArgument,
+    SamplerOption,
     ScheduleOption,
     ThresholdOption,
     TimeStepsOption,
     TrafficOption,
+    WeightsOption,
     WorkersOption,
 )
 from nsim.cli_output import progress_bar, remark, show
@@ -59,6 +63,9 @@ def map_command(
     schedule: ScheduleOption = "pipelined",
     time_steps: TimeStepsOption = None,
     v_threshold: ThresholdOption = None,
+    psp: PSPOption = "code",
+    weights: WeightsOption = None,
+    image: ImageOption = None,
     rate: Annotated[float, typer.Option(help="Firing rate for the static estimate.", min=0, max=1)] = 0.2,
     as_json: JsonOption = False,
 ) -> None:
@@ -67,12 +74,13 @@ def map_command(
     Example: nsim map sddpm-digits --chip loihi
     """
     import nsim
-    from nsim.reports.estimate import static_estimate
-    from nsim.reports.tables import mapping_facts, mapping_tables
+    from nsim.reports.estimate import static_estimates
+    from nsim.reports.mapping_tables import mapping_facts, mapping_tables
 
-    mapping = nsim.map(_load(model, time_steps, v_threshold), chip, policy, placement, traffic, schedule)
-    estimate = static_estimate(mapping, rate, mapping.chip.calibration(calibration))
-    show(mapping_facts(mapping, estimate) if as_json else mapping_tables(mapping, estimate))
+    loaded = _load(model, time_steps, v_threshold, psp, weights, image)
+    mapping = nsim.map(loaded, chip, policy, placement, traffic, schedule)
+    estimates = static_estimates(mapping, rate, mapping.chip.calibration(calibration))
+    show(mapping_facts(mapping, estimates) if as_json else mapping_tables(mapping, estimates))
 
 
 @app.command()
@@ -86,7 +94,7 @@ def run(
     ] = None,
     chip: ChipOption = "loihi",
     calibration: CalibrationOption = None,
-    sampler: Annotated[str | None, typer.Option(help="ddim:N, ddpm:1000 or ddpm-small:1000.")] = None,
+    sampler: SamplerOption = None,
     seed: Annotated[int, typer.Option(help="Seed of the noise.", min=0)] = 0,
     images: Annotated[int, typer.Option(help="Images to generate, one after the other.", min=1)] = 1,
     timing: Annotated[
@@ -97,6 +105,9 @@ def run(
     ] = "analytic",
     time_steps: TimeStepsOption = None,
     v_threshold: ThresholdOption = None,
+    psp: PSPOption = "code",
+    weights: WeightsOption = None,
+    image: ImageOption = None,
     detail_steps: Annotated[
         str, typer.Option(help="Sampler steps to measure on the chip: all, n:20 (spread evenly), 0,10,20.")
     ] = "all",
@@ -133,7 +144,8 @@ def run(
     folder = out if resume is None else resume
     if model is None or folder is None or (out is not None and resume is not None):
         raise RunError("a run needs a MODEL and one folder: --out NEW_FOLDER, or --resume FOLDER to go on")
-    mapping = nsim.map(_load(model, time_steps, v_threshold), chip, policy, placement, traffic, schedule)
+    loaded = _load(model, time_steps, v_threshold, psp, weights, image)
+    mapping = nsim.map(loaded, chip, policy, placement, traffic, schedule)
     models = [] if energy is None else parse_energy(energy, mapping.chip)
     remark(f"{check_run(mapping, sampler, images, timing, detail_steps)} on one thread")
     elsewhere = Workers(workers or 1, dask) if dask or (workers or 1) > 1 else None
@@ -306,15 +318,10 @@ def check(
 
     Example: nsim check sddpm-digits
     """
-    import nsim
-    from nsim.reports.check import check_facts, check_tables
-    from nsim.simulator.brian2_reference import check_call
-    from nsim.workloads.samplers import DIFFUSION_STEPS, initial_noise
+    from nsim.reports.check import check_facts, check_model, check_tables
 
     loaded = _load(model, time_steps, v_threshold)
-    shape = loaded.network.population_by_name[loaded.network.image].shape
-    call = nsim.simulate(loaded, initial_noise((1, *shape), seed), [DIFFUSION_STEPS // 2])
-    result = check_call(call, per_layer=neurons, seed=seed)
+    result = check_model(loaded, neurons, seed)
     facts = check_facts(loaded, result)
     show(facts if as_json else check_tables(loaded, result))
     if not facts["agrees"]:
@@ -404,6 +411,26 @@ def train(
 
 
 @app.command()
+def statistics(
+    model: ModelArgument,
+    images: Annotated[int, typer.Option(help="Images to generate and measure on.", min=1)] = 64,
+    seed: Annotated[int, typer.Option(help="Seed of the noise.", min=0)] = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure what the sampler analytic:N needs, on the model's own images, and write it beside it.
+
+    Example: nsim statistics my-sddpm.pt
+    """
+    import nsim
+    from nsim.reports.model_statistics import measure_statistics
+    from nsim.workloads.checkpoints import find_checkpoint
+
+    with progress_bar("calls") as progress:
+        path, _ = measure_statistics(nsim.load(model), find_checkpoint(model), images, seed, progress)
+    show({"written_to": str(path)} if as_json else [f"written to {path}"])
+
+
+@app.command()
 def quality(
     model: ModelArgument,
     sampler: Annotated[str | None, typer.Option(help="ddim:N, ddpm:1000 or ddpm-small:1000.")] = None,
@@ -431,10 +458,19 @@ def quality(
 app.command()(sweep)
 
 
-def _load(model: str, time_steps: int | None, v_threshold: float | None) -> Model:
+def _load(
+    model: str,
+    time_steps: int | None,
+    v_threshold: str | None,
+    psp: Literal["code", "paper"] = "code",
+    weights: Path | None = None,
+    image: str | None = None,
+) -> Model:
     import nsim
+    from nsim.workloads.factory import parse_image
 
-    return nsim.load(model, time_steps, v_threshold)
+    shape = None if image is None else parse_image(image)
+    return nsim.load(model, time_steps, v_threshold, psp, weights, shape)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,16 @@ from typing import Annotated, Literal
 
 import typer
 
-ModelArgument = Annotated[str, typer.Argument(help="Model file, or a bundled model's name (sddpm-digits).")]
+ModelArgument = Annotated[
+    str,
+    typer.Argument(help="Model file or folder, a name (sddpm-digits), or package.module:function."),
+]
+WeightsOption = Annotated[
+    Path | None, typer.Option(help="State dict for a model given as package.module:function.")
+]
+ImageOption = Annotated[
+    str | None, typer.Option(help="Image such a model denoises, channels x height x width: 3x32x32.")
+]
 ChipOption = Annotated[str, typer.Option(help="Chip name (see `nsim chips`) or path of a chip file.")]
 CalibrationOption = Annotated[
     str | None, typer.Option(help="Which of the chip's sets of figures to use; the chip's default otherwise.")
@@ -16,7 +25,18 @@ TimeStepsOption = Annotated[
     int | None, typer.Option(help="Time steps T of the SNN; the model file's own, or 4, otherwise.")
 ]
 ThresholdOption = Annotated[
-    float | None, typer.Option(help="Firing threshold of every neuron (threshold guidance), e.g. 0.997.")
+    str | None,
+    typer.Option(help="Firing threshold (threshold guidance): 0.997 for every neuron, or 1+layer=0.997."),
+]
+PSPOption = Annotated[
+    Literal["code", "paper"],
+    typer.Option(help="Spiking-Diffusion's codebook feature: as in its authors' code, or as in their paper."),
+]
+SamplerOption = Annotated[
+    str | None,
+    typer.Option(
+        help="ddim:N, dpm-solver:N, analytic:N, ddpm:1000, ddpm-small:1000; absorbing:N for tokens."
+    ),
 ]
 RunArgument = Annotated[Path, typer.Argument(help="Folder of a finished run.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print plain JSON instead of tables.")]

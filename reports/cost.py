@@ -21,7 +21,7 @@ from nsim.reports.detail_steps import parse_detail_steps
 from nsim.reports.estimate import traced_operations
 from nsim.reports.quality import BATCH
 from nsim.simulator.core_counts import CORE_EVENTS
-from nsim.workloads.samplers import parse_sampler
+from nsim.workloads.samplers import build_sampler, parse_sampler
 
 RATE = 0.25
 """Spikes per neuron and time step that is assumed; the bundled model has 0.26."""
@@ -118,13 +118,24 @@ def quality_cost(model: Model, sampler: str | None, images: int) -> Cost:
 
 
 def check_run(mapping: Mapping, sampler: str | None, images: int, timing: str, detail_steps: str) -> Cost:
-    """Cost of a run as asked for; RunError, with the way out, where memory cannot hold it."""
-    network = mapping.model.network
-    steps = parse_sampler(sampler or mapping.model.sampler).steps
-    measured, size = len(parse_detail_steps(detail_steps, steps)), Size.of(network, mapping)
-    return refuse_images(
-        lambda n: run_cost(size, network.time_steps, steps, measured, n, timing), images, available_bytes()
-    )
+    """Cost of a run as asked for; RunError, with the way out, where memory cannot hold it.
+
+    A decoder adds the time of its one call; its memory is taken at its own, not at the same time.
+    """
+    walk, _ = build_sampler(sampler, 0, mapping.model)
+    steps = len(walk.timesteps)
+    calls = [(steps, len(parse_detail_steps(detail_steps, steps))), (1, 1)][: len(mapping.parts)]
+
+    def cost_of(images: int) -> Cost:
+        costs = [
+            run_cost(Size.of(network, part), network.time_steps, played, measured, images, timing)
+            for part, (played, measured) in zip(mapping.parts, calls, strict=True)
+            for network in (part.model.network,)
+        ]
+        seconds = sum(cost.seconds for cost in costs) - START_S * (len(costs) - 1)
+        return Cost(seconds, max(cost.bytes for cost in costs))
+
+    return refuse_images(cost_of, images, available_bytes())
 
 
 def refuse_images(cost_of: Callable[[int], Cost], images: int, free: float) -> Cost:

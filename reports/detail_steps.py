@@ -76,16 +76,22 @@ def nearest_measured(measured: np.ndarray, steps: int) -> np.ndarray:
 
 
 def fill_steps(frame: pd.DataFrame, measured: np.ndarray, steps: int) -> pd.DataFrame:
-    """A frame with a column sampler_step, each step not measured given the rows of the nearest that was."""
+    """A frame with a column sampler_step, each step not measured given the rows of the nearest that was.
+
+    Rows of what comes after the last of ``steps``, the decoder's call, stay as they are.
+    """
     by_step = frame.set_index("sampler_step", drop=False)
     parts = [by_step.loc[[m]].assign(sampler_step=i) for i, m in enumerate(nearest_measured(measured, steps))]
-    return pd.concat(parts, ignore_index=True)
+    return pd.concat([*parts, by_step[by_step["sampler_step"] >= steps]], ignore_index=True)
 
 
-def extrapolate(values: np.ndarray, measured: np.ndarray, steps: int) -> Extrapolation:
-    """Estimate the total over ``steps`` from the values [n] of the ``measured`` steps (increasing)."""
+def extrapolate(values: np.ndarray, measured: np.ndarray, steps: int, known: float = 0.0) -> Extrapolation:
+    """Estimate the total over ``steps`` from the values [n] of the ``measured`` steps (increasing).
+
+    ``known`` is added: what all steps cost beside, without an error of its own.
+    """
     sizes = np.bincount(np.searchsorted(measured, nearest_measured(measured, steps)), minlength=len(measured))
-    total = float(sizes @ values)
+    total = float(sizes @ values) + known
     if len(measured) == steps:
         return Extrapolation(total, 0.0, total, total)
     if len(measured) == 1:

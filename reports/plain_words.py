@@ -20,13 +20,14 @@ WORTH_A_SENTENCE = 0.02
 
 def lead(run: Run, per_call: dict[str, Any]) -> str:
     """The answer in two sentences."""
-    low, high = (pj / _calls(run) / PJ_PER_UJ for pj in run.uncertainty().interval_pj)
-    m = run.manifest
+    m, denoiser = run.manifest, run.denoiser
+    low, high = (pj / denoiser.calls / PJ_PER_UJ for pj in denoiser.uncertainty().interval_pj)
+    decoded = "" if run.decoder is None else f" and {run.images} of the decoder"
     return (
         f"One denoiser call of one image costs {_uj(per_call['energy_pj'])} and "
         f"{per_call['time_ns'] / NS_PER_MS:,.3f} ms on {m['chips']} {run.chip.title} "
         f"chip{'s' if m['chips'] > 1 else ''}; the published ranges of the figures put the energy between "
-        f"{low:,.0f} and {high:,.0f} uJ (90 %). The whole run of {_calls(run)} calls: "
+        f"{low:,.0f} and {high:,.0f} uJ (90 %). The whole run of {denoiser.calls} calls{decoded}: "
         f"{_uj(run.report.total_pj)}."
     )
 
@@ -46,8 +47,8 @@ def dominates(run: Run, per_call: dict[str, Any]) -> list[str]:
 
 def _reasons(run: Run, per_call: dict[str, Any]) -> dict[str, str]:
     """Why each group of causes costs what it does in this run."""
-    m, calls = run.manifest, _calls(run)
-    count = run.report.by_cause().set_index("cause")["count"] / calls
+    m, denoiser = run.manifest, run.denoiser
+    count = denoiser.report.by_cause().set_index("cause")["count"] / denoiser.calls
     traced, laid_out = per_call["as_traced"], per_call["as_laid_out"]
     times = laid_out["ac"] / traced["ac"] if traced["ac"] else float("nan")
     ticks = count.get("barrier", 0.0)
@@ -163,10 +164,6 @@ def confidence_shares(run: Run) -> dict[str, float]:
     level = causes["cause"].map({c: f.confidence for c, f in figures.items() if f.value is not None})
     shares = causes["energy_pj"].groupby(level).sum() / run.report.total_pj
     return {name: float(shares[name]) for name in ("H", "M", "L") if name in shares}
-
-
-def _calls(run: Run) -> int:
-    return run.images * int(run.manifest["sampler_steps"])
 
 
 def _uj(energy_pj: float) -> str:

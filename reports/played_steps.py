@@ -1,4 +1,4 @@
-"""The sampler steps of a run, in order: the trajectory played once, chosen steps measured anywhere."""
+"""The steps of a run, in order: the walk played once, then the decoder; chosen steps measured anywhere."""
 
 from __future__ import annotations
 
@@ -13,6 +13,9 @@ from nsim.reports.workers import Workers
 from nsim.simulator.engine import Call
 from nsim.workloads.samplers import Sampler, trajectory
 
+Stages = tuple[StepMeter, ...]
+"""The denoiser, and the decoder of a model that has one."""
+
 
 @dataclass(frozen=True)
 class PlayedStep:
@@ -24,15 +27,31 @@ class PlayedStep:
 
 
 @dataclass(frozen=True)
-class MeasureTask:
-    """One denoiser call to play again and measure: images ``x`` at diffusion time ``t``."""
+class CallTask:
+    """One call to play: of network ``stage``, images ``x`` at diffusion time ``t`` (None for a decoder)."""
 
+    stage: int
     x: np.ndarray
-    t: int
+    t: int | None
+
+    def play(self, stages: Stages) -> Call:
+        """Play the call, nothing measured."""
+        times = None if self.t is None else np.full(len(self.x), self.t)
+        return stages[self.stage].engine.call(self.x, times)
+
+
+@dataclass(frozen=True)
+class _Step:
+    """A step as played: the images it left, and the call it made."""
+
+    index: int
+    x: np.ndarray
+    task: CallTask
+    call: Call
 
 
 def play_steps(
-    meter: StepMeter,
+    stages: Stages,
     walk: Sampler,
     x: np.ndarray,
     first: int,
@@ -41,49 +60,61 @@ def play_steps(
 ) -> Iterator[PlayedStep]:
     """Play from ``x``, the input of step ``first``; the tables are the same wherever they are made.
 
-    Without ``workers`` a step is measured as it is played. With them the whole trajectory is played first,
-    which is quick, and then each of its ``measured`` steps is played again by some worker.
+    The decoder's call is the step after the walk's last, numbered like one. Without ``workers`` a step is
+    measured as it is played. With them the whole trajectory is played first, which is quick, and then each of
+    its ``measured`` steps is played again by some worker.
     """
-    if workers is None:
-        yield from _measured_here(meter, walk, x, first, measured)
-    else:
-        yield from _measured_elsewhere(meter, walk, x, first, measured, workers)
+    played = _then_decode(stages, walk, x, first)
+    if workers is not None:
+        yield from _measured_elsewhere(stages, played, measured, workers)
+        return
+    for step in played:
+        tables = stages[step.task.stage].measure(step.call) if step.index in measured else {}
+        yield PlayedStep(step.index, step.x, {"operations": step.call.counts, **tables})
 
 
-def measure(task: MeasureTask, meter: StepMeter) -> dict[str, Table]:
+def measure(task: CallTask, stages: Stages) -> dict[str, Table]:
     """What a worker does."""
-    return meter.measure(meter.engine.call(task.x, np.full(len(task.x), task.t)))
+    return stages[task.stage].measure(task.play(stages))
 
 
-def _measured_here(
-    meter: StepMeter, walk: Sampler, x: np.ndarray, first: int, measured: Collection[int]
-) -> Iterator[PlayedStep]:
-    calls: list[Call] = []
+def _then_decode(stages: Stages, walk: Sampler, x: np.ndarray, first: int) -> Iterator[_Step]:
+    """The steps of a walk from ``x``, then the decoder's, from the last image."""
+    made: list[tuple[CallTask, Call]] = []
 
     def denoise(x: np.ndarray, t: np.ndarray) -> np.ndarray:
-        calls.append(meter.engine.call(x, t))
-        return calls[-1].eps
+        task = CallTask(0, x, int(t[0]))
+        made.append((task, task.play(stages)))
+        return made[-1][1].eps
 
     for step in trajectory(denoise, walk, x, first):
-        call = calls.pop()
-        tables = meter.measure(call) if step.index in measured else {}
-        yield PlayedStep(step.index, step.x, {"operations": call.counts, **tables})
+        x = step.x
+        yield _Step(step.index, x, *made.pop())
+    steps = len(walk.timesteps)
+    if len(stages) > 1 and first <= steps:
+        task = CallTask(1, x, None)
+        call = task.play(stages)
+        yield _Step(steps, call.eps, task, call)
 
 
 def _measured_elsewhere(
-    meter: StepMeter, walk: Sampler, x: np.ndarray, first: int, measured: Collection[int], workers: Workers
+    stages: Stages, played: Iterator[_Step], measured: Collection[int], workers: Workers
 ) -> Iterator[PlayedStep]:
-    played = list(_measured_here(meter, walk, x, first, ()))
-    inputs = [x, *(step.x for step in played[:-1])]
-    chosen = [i for i, step in enumerate(played) if step.index in measured]
-    tasks = [MeasureTask(inputs[i], int(walk.timesteps[played[i].index])) for i in chosen]
+    done, tasks, step_of_task = [], [], []
+    for step in played:
+        done.append(PlayedStep(step.index, step.x, {"operations": step.call.counts}))
+        if step.index in measured:
+            tasks.append(step.task)
+            step_of_task.append(step.index)
     tables: dict[int, dict[str, Table]] = {}
-    fresh = replace(meter, threads=workers.threads)  # none of what this process has made for itself
+    # none of what this process has made for itself
+    fresh = tuple(replace(meter, threads=workers.threads) for meter in stages)
     outcomes = workers.run(measure, tasks, shared=fresh)
-    for i, step in enumerate(played):  # in order, since a run goes on after its last finished step
-        while i in chosen and i not in tables:
-            done, outcome = next(outcomes)
+    for played_step in done:  # in order, since a run goes on after its last finished step
+        index = played_step.index
+        while index in step_of_task and index not in tables:
+            task, outcome = next(outcomes)
             if outcome.error is not None:
-                raise RunError(f"sampler step {played[chosen[done]].index}: {outcome.error}")
-            tables[chosen[done]] = outcome.value
-        yield PlayedStep(step.index, step.x, {**step.tables, **tables.pop(i, {})})
+                raise RunError(f"sampler step {step_of_task[task]}: {outcome.error}")
+            tables[step_of_task[task]] = outcome.value
+        yield replace(played_step, tables={**played_step.tables, **tables.pop(index, {})})

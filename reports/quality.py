@@ -32,8 +32,9 @@ def quality_facts(
     from nsim.workloads.quality import digit_quality
 
     spec = parse_sampler(sampler)
-    if spec.kind != "ddim":
-        raise RunError(f"sampler {sampler!r}: quality takes ddim:N, for example ddim:50")
+    if spec.kind not in ("ddim", "dpm-solver"):
+        # the others' noise depends on an image's place in its batch
+        raise RunError(f"sampler {sampler!r}: quality takes ddim:N or dpm-solver:N, for example ddim:50")
     engine = Engine(model.network)
     noise = initial_noise((images, *shape), seed)
     batches = [noise[i : i + BATCH] for i in range(0, images, BATCH)]

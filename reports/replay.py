@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+import nsim
 from nsim.errors import RunError
-from nsim.frontends.load import sha256
 from nsim.hw_models.mapping.mapping import Mapping, map_model
 from nsim.hw_models.spec import Calibration
 from nsim.reports.run_folder import read_table
 from nsim.simulator.core_counts import CoreCounter, EventCounts
 from nsim.simulator.engine import Call, Engine
-from nsim.workloads.samplers import initial_noise, parse_sampler
+from nsim.workloads.samplers import build_sampler, initial_state
 
 if TYPE_CHECKING:
     from nsim.frontends.model import Model
@@ -38,69 +38,77 @@ def replay(run: Run, step: int, model_file: str | None = None) -> Replay:
     step that the run did not measure, for another model than the run's, and when what is counted now is not
     what the run counted.
     """
-    measured = run.measured_steps.tolist()
+    measured = run.folder.measured_steps
     if step not in measured:
-        steps = run.manifest["sampler_steps"]
+        steps = run.folder.steps_in_all
         which = f"0 to {steps - 1}" if len(measured) == steps else ", ".join(map(str, measured))
         raise RunError(f"sampler step {step}: the run measured the steps {which}")
-    mapping = _mapping(run, _model(run, model_file))
-    call = _call(mapping, run, step)
+    model, network = _model(run, model_file), int(step >= run.manifest["sampler_steps"])
+    mapping = _mapping(run, model, network)
+    call = _call(run, model, step, network)
     counts = CoreCounter(mapping).count(call)
-    _compare(run, step, counts)
+    _compare(run, step, network, counts)
     return Replay(mapping, run.calibration, call, counts)
 
 
-def _mapping(run: Run, model: Model) -> Mapping:
-    """The run's layout, with every core where the run had it."""
-    manifest, cores = run.manifest, run.cores
+def _mapping(run: Run, model: Model, network: int) -> Mapping:
+    """The run's layout of a network, with every core where the run had it."""
+    manifest = run.manifest
+    cores = run.cores[run.cores["network"] == network]
     mapping = map_model(
         model,
         str(run.folder.path / "chip.yaml"),
         policy=manifest["policy"],
         order="row-major",
         schedule=manifest["schedule"],
-    )
+    ).parts[network]
     if mapping.core_count != len(cores):
         raise RunError(
             f"{run.folder.path}: laid out on {len(cores):,} cores then, on {mapping.core_count:,} now; the "
             f"run was made by another nsim than this ({manifest['made_with']['nsim']})"
         )
-    where = {name: cores[name].to_numpy() for name in ("chip", "tile_x", "tile_y")}
-    return replace(mapping, placement=replace(mapping.placement, **where))
+    where = {name: cores[name].to_numpy() for name in ("tile_x", "tile_y")}
+    chip = cores["chip"].to_numpy() - cores["chip"].min()
+    return replace(mapping, placement=replace(mapping.placement, chip=chip, **where))
 
 
 def _model(run: Run, model_file: str | None) -> Model:
-    from nsim.workloads.checkpoints import bundled_names, find_checkpoint
-    from nsim.workloads.load import load_model
+    """The run's model, loaded again as it was."""
+    from nsim.workloads.checkpoints import bundled_names
+    from nsim.workloads.named import NAMED
 
     wanted = run.manifest["model"]
-    if model_file is None and wanted["name"] not in bundled_names():
+    if model_file is None and wanted["name"] not in (*bundled_names(), *NAMED):
         raise RunError(
             f"the run's model {wanted['name']!r} is not a bundled one; say where it is with --model"
         )
-    path = find_checkpoint(model_file or wanted["name"])
-    if path.is_file() and sha256(path) != wanted["sha256"]:
+    name = model_file or wanted["name"]
+    model = nsim.load(name, wanted["time_steps"], wanted["v_threshold_by_layer"] or wanted["v_threshold"][0])
+    if model.sha256 != wanted["sha256"]:
         raise RunError(
-            f"{path}: not the model of the run, which has SHA-256 {wanted['sha256'][:12]}...; "
+            f"{name}: not the model of the run, which has SHA-256 {wanted['sha256'][:12]}...; "
             "give the right file with --model"
         )
-    thresholds = wanted["v_threshold"]
-    return load_model(path, wanted["time_steps"], thresholds[0] if len(thresholds) == 1 else None)
+    return model
 
 
-def _call(mapping: Mapping, run: Run, step: int) -> Call:
-    manifest, network = run.manifest, mapping.model.network
-    shape = (run.images, *network.population_by_name[network.image].shape)
-    x = run.folder.state(step - 1) if step else initial_noise(shape, manifest["seed"])
-    times = parse_sampler(manifest["sampler"]).build(manifest["seed"]).timesteps
-    return Engine(network, manifest["precision"]).call(x, np.full(len(x), times[step]))
+def _call(run: Run, model: Model, step: int, network: int) -> Call:
+    """The call of a step, from the images that the one before it left."""
+    manifest, seed = run.manifest, run.manifest["seed"]
+    walk, _ = build_sampler(manifest["sampler"], seed, model)
+    shape = (run.images, *model.network.population_by_name[model.network.image].shape)
+    x = run.folder.state(step - 1) if step else initial_state(walk, shape, seed)
+    times = None if network else np.full(len(x), walk.timesteps[step])
+    return Engine(model.networks[network], manifest["precision"]).call(x, times)
 
 
-def _compare(run: Run, step: int, counts: EventCounts) -> None:
+def _compare(run: Run, step: int, network: int, counts: EventCounts) -> None:
     """Refuse a replay that differs from the run by a single event of a single core in a single tick."""
     then = read_table(run.folder.path / "events" / f"{step:04d}.parquet")
+    own = (run.cores["network"] == network).to_numpy()
     for event, now in counts.per_core.items():
-        if not np.array_equal(then[event].to_numpy(), now.sum(axis=0).ravel()):
+        by_tick = then[event].to_numpy().reshape(-1, len(own))
+        if not np.array_equal(by_tick[:, own], now.sum(axis=0)):
             raise RunError(
                 f"{run.folder.path}: played again, sampler step {step} has other counts of {event}; the run "
                 f"was made by another nsim than this ({run.manifest['made_with']['nsim']}), or where sums "

@@ -14,26 +14,26 @@ import numpy as np
 import pandas as pd
 
 from nsim.errors import RunError
-from nsim.frontends.load import sha256
+from nsim.frontends.model import Model
 from nsim.html_table import html_table
 from nsim.hw_models.catalog import load_chip, load_cost_rule
 from nsim.hw_models.mapping.mapping import Mapping
 from nsim.hw_models.spec import Calibration, ChipSpec
-from nsim.provenance import provenance
 from nsim.reports.detail_steps import extrapolate, fill_steps, parse_detail_steps
 from nsim.reports.energy import Activity, EnergyReport, price
 from nsim.reports.event_totals import event_totals
 from nsim.reports.papers_rule import PapersRule, papers_rule
 from nsim.reports.played_steps import play_steps
 from nsim.reports.run_folder import RunFolder
-from nsim.reports.step_meter import StepMeter, Timing
+from nsim.reports.run_manifest import run_manifest
+from nsim.reports.stages import all_cores, beside_cores, stages_of
+from nsim.reports.step_meter import Timing
 from nsim.reports.traced_layers import traced_layers
 from nsim.reports.uncertainty import DRAWS, Uncertainty, uncertainty
 from nsim.reports.workers import Workers
-from nsim.simulator.core_counts import calls_beside_cores
 from nsim.simulator.engine import Precision
 from nsim.units import NS_PER_MS
-from nsim.workloads.samplers import initial_noise, parse_sampler
+from nsim.workloads.samplers import build_sampler, initial_state
 
 if TYPE_CHECKING:
     from nsim.reports.run_plots import RunPlots
@@ -44,7 +44,7 @@ Progress = Callable[[int, int], None]
 
 def run_sampler(
     mapping: Mapping,
-    sampler: str | None = None,
+    sampler: str | Any | None = None,
     seed: int = 0,
     images: int = 1,
     calibration: str | None = None,
@@ -58,6 +58,9 @@ def run_sampler(
     workers: Workers | None = None,
 ) -> Run:
     """Generate images on the chip, writing each sampler step to the run folder as it ends.
+
+    ``sampler``: a text like "ddim:50", or a scheduler object of diffusers or like it, its timesteps set; the
+    model's own by default. A model's decoder is called once at the end, as a step of its own.
 
     Without ``out`` the folder is temporary and goes with the returned Run. The chip makes the images one
     after the other; their events are added up, their times follow each other. Raises RunError for a
@@ -78,28 +81,29 @@ def run_sampler(
     "cycle" on a chip whose file does not say how large the buffers are.
     """
     model = mapping.model
-    spec = parse_sampler(sampler or model.sampler)
+    walk, sampler_name = build_sampler(sampler, seed, model)
     if images < 1:
         raise RunError(f"{images} images: at least 1 is needed")
     name = calibration or mapping.chip.default_calibration
-    walk = spec.build(seed)
-    measured = parse_detail_steps(detail_steps, len(walk.timesteps))
-    manifest = _manifest(mapping, str(spec), seed, images, name, precision, timing, measured)
-    meter = StepMeter(mapping, name, timing, precision, threads)
-    meter.check()  # what the chip file does not say is refused before anything is written
+    steps = len(walk.timesteps)
+    measured = parse_detail_steps(detail_steps, steps)
+    manifest = run_manifest(mapping, sampler_name, steps, seed, images, name, precision, timing, measured)
+    stages = stages_of(mapping, name, timing, precision, threads)
+    for meter in stages:
+        meter.check()  # what the chip file does not say is refused before anything is written
     folder = _folder(out, manifest, resume)
     _write_mapping(folder, mapping)
 
     done, shape = folder.steps_done, model.network.population_by_name[model.network.image].shape
-    x = folder.state(done - 1) if done else initial_noise((images, *shape), seed)
-    for step in play_steps(meter, walk, x, done, measured, workers):
+    x = folder.state(done - 1) if done else initial_state(walk, (images, *shape), seed)
+    for step in play_steps(stages, walk, x, done, folder.measured_steps, workers):
         for table, rows in step.tables.items():
             folder.write_step(table, step.index, rows)
         folder.write_state(step.index, step.x)
         x = step.x
         if progress is not None:
-            progress(step.index + 1, len(walk.timesteps))
-    folder.write_images(x)
+            progress(step.index + 1, folder.steps_in_all)
+    folder.write_images(_as_images(x, model))
     folder.write_manifest({**folder.manifest, "complete": True})
     run = Run(folder)
     if out is None:
@@ -119,11 +123,13 @@ def _write_mapping(folder: RunFolder, mapping: Mapping) -> None:
     """What is the same for all sampler steps; written again when a run goes on, to the same bytes."""
     if mapping.chip_file.resolve() != (folder.path / "chip.yaml").resolve():
         folder.copy_chip_file(mapping.chip_file)
-    folder.write_table("cores", mapping.cores)
-    capacities = [(name, r, most) for name, grid in mapping.grids.items() for r, most in grid.limits.items()]
+    folder.write_table("cores", all_cores(mapping))
+    grids = [grid for part in mapping.parts for grid in part.grids.values()]
+    capacities = [(grid.population, r, most) for grid in grids for r, most in grid.limits.items()]
     folder.write_table("capacities", pd.DataFrame(capacities, columns=["layer", "resource", "available"]))
-    folder.write_table("traced_layers", traced_layers(mapping.model.network))
-    folder.write_table("beside_cores", _beside_cores(calls_beside_cores(mapping)))
+    layers = [traced_layers(part.model.network).assign(network=i) for i, part in enumerate(mapping.parts)]
+    folder.write_table("traced_layers", pd.concat(layers, ignore_index=True))
+    folder.write_table("beside_cores", beside_cores(mapping))
 
 
 class Run:
@@ -142,9 +148,28 @@ class Run:
         return cls(RunFolder.open(Path(path)))
 
     @property
+    def denoiser(self) -> Run:
+        """The sampler's steps alone, where a denoiser call's cost is read; the run itself if no decoder."""
+        return _NetworkRun(self, 0) if self.manifest["decoder_calls"] else self
+
+    @property
+    def decoder(self) -> Run | None:
+        """The decoder's call alone, one for each image; None without a decoder."""
+        return _NetworkRun(self, 1) if self.manifest["decoder_calls"] else None
+
+    @property
     def images(self) -> int:
         """Number of images generated."""
         return int(self.manifest["images"])
+
+    @property
+    def calls(self) -> int:
+        """Calls of one image each, of the denoiser and of a decoder."""
+        return self.images * self.folder.steps_in_all
+
+    @property
+    def _sampler_steps(self) -> int:
+        return int(self.manifest["sampler_steps"])
 
     @property
     def measured_steps(self) -> np.ndarray:
@@ -152,9 +177,11 @@ class Run:
 
         All, unless the run was asked for fewer: then counts, latency and energy of every other step are
         those of its nearest measured one, and `extrapolation` says how far totals can be trusted. What is
-        known of the model as traced (`operations`) is known of every step.
+        known of the model as traced (`operations`) is known of every step. The decoder's call, the step after
+        the sampler's, is always measured and not among these.
         """
-        return np.array(self.folder.measured_steps)
+        measured = np.array(self.folder.measured_steps)
+        return measured[measured < self._sampler_steps]
 
     @property
     def all_measured(self) -> bool:
@@ -167,9 +194,9 @@ class Run:
         Columns quantity ("energy_pj", "time_ns"), cause (missing for the total), total, standard_error,
         low, high; see `detail_steps` for the rule. Errors are 0 where all steps were measured.
         """
-        measured, steps = self.measured_steps, int(self.manifest["sampler_steps"])
+        measured, steps = self.measured_steps, self._sampler_steps
         cells = self.report.cells
-        known = cells[cells["sampler_step"].isin(measured) & cells["energy_pj"].notna()]
+        known = cells[cells["sampler_step"].isin(self.folder.measured_steps) & cells["energy_pj"].notna()]
         by_cause = known.groupby(["sampler_step", "cause"])["energy_pj"].sum().unstack(fill_value=0.0)
         time_ns = self._latency.groupby("sampler_step")["time_ns"].sum()
         columns = [
@@ -177,10 +204,11 @@ class Run:
             *(("energy_pj", cause, by_cause[cause]) for cause in by_cause),
             ("time_ns", None, time_ns),
         ]
-        rows = [
-            {"quantity": name, "cause": cause, **vars(extrapolate(y[measured].to_numpy(), measured, steps))}
-            for name, cause, y in columns
-        ]
+        rows = []
+        for name, cause, y in columns:
+            decoded = float(y[y.index >= steps].sum())
+            found = extrapolate(y[measured].to_numpy(), measured, steps, decoded)
+            rows.append({"quantity": name, "cause": cause, **vars(found)})
         return pd.DataFrame(rows)
 
     @cached_property
@@ -195,12 +223,12 @@ class Run:
 
     @cached_property
     def cores(self) -> pd.DataFrame:
-        """One row per core: place, layer, block, resources in use."""
+        """One row per core: place, layer, block, resources in use; network, 1 for a decoder's."""
         return self.folder.table("cores")
 
     @cached_property
     def traced_layers(self) -> pd.DataFrame:
-        """The weighted layers of the model as traced; see `traced_layers`."""
+        """The weighted layers of the model as traced, see `traced_layers`; network, 1 for a decoder's."""
         return self.folder.table("traced_layers")
 
     def counts(self) -> pd.DataFrame:
@@ -226,9 +254,10 @@ class Run:
     def links(self) -> pd.DataFrame:
         """sampler_step, direction (east, ...), mesh_x, mesh_y of the tile it leaves, packets; no rows of 0.
 
-        ``mesh_x`` and ``mesh_y`` count tiles over all chips.
+        ``mesh_x`` and ``mesh_y`` count tiles over all chips of the network called; a decoder's are an
+        array of their own.
         """
-        return self._attributed(self._filled(self.folder.all_steps("links")))
+        return self._attributed(self._links)
 
     def utilization(self) -> pd.DataFrame:
         """Layer, core, resource, used, available, share: what every core uses of what it has."""
@@ -283,11 +312,9 @@ class Run:
 
     @cached_property
     def papers_rule(self) -> PapersRule:
-        """One call of one image by the papers' 45 nm rule, the ANN twin's beside it."""
-        calls = self.images * int(self.manifest["sampler_steps"])
-        return papers_rule(
-            self._operations, load_cost_rule("ann45"), calls, self.manifest["model"]["ann_twin_macs"]
-        )
+        """One denoiser call of one image by the papers' 45 nm rule, the ANN twin's beside it."""
+        run, rule = self.denoiser, load_cost_rule("ann45")
+        return papers_rule(run.operations(), rule, run.calls, self.manifest["model"]["ann_twin_macs"])
 
     def _repr_html_(self) -> str:
         m, time_ns = self.manifest, float(self._latency["time_ns"].sum())
@@ -310,7 +337,7 @@ class Run:
         """A copy of a frame that says where it comes from (``frame.attrs["nsim"]``)."""
         copy = frame.copy()
         if not self.all_measured and "sampler_step" in frame:
-            copy["measured"] = frame["sampler_step"].isin(self.measured_steps)
+            copy["measured"] = frame["sampler_step"].isin(self.folder.measured_steps)
         copy.attrs["nsim"] = self.folder.provenance
         return copy
 
@@ -337,6 +364,10 @@ class Run:
         return self._filled(self.folder.all_steps("latency"))
 
     @cached_property
+    def _links(self) -> pd.DataFrame:
+        return self._filled(self.folder.all_steps("links"))
+
+    @cached_property
     def _counts(self) -> pd.DataFrame:
         return self._filled(event_totals(self.folder, self.cores["layer"].to_list(), self.images))
 
@@ -344,52 +375,64 @@ class Run:
         """Steps that were not measured, like their nearest measured ones: every total is one of all steps."""
         if self.all_measured:
             return frame
-        return fill_steps(frame, self.measured_steps, int(self.manifest["sampler_steps"]))
+        return fill_steps(frame, self.measured_steps, self._sampler_steps)
 
 
-def _manifest(
-    mapping: Mapping,
-    sampler: str,
-    seed: int,
-    images: int,
-    calibration: str,
-    precision: Precision,
-    timing: Timing,
-    measured: tuple[int, ...],
-) -> dict[str, Any]:
-    model = mapping.model
-    sampler_steps = len(parse_sampler(sampler).build(seed).timesteps)
-    return {
-        "complete": False,
-        "model": {
-            "name": model.name,
-            "workload": model.workload,
-            "weights": model.weights,
-            "sha256": model.sha256,
-            "parameters": model.parameters,
-            "time_steps": model.network.time_steps,
-            "v_threshold": sorted({p.neuron.v_threshold for p in model.network.neurons if p.neuron}),
-            "ann_twin_macs": model.ann_twin_macs,
-        },
-        "chip": mapping.chip.name,
-        "chip_sha256": sha256(mapping.chip_file),
-        "calibration": calibration,
-        "cores": mapping.core_count,
-        "chips": mapping.chips,
-        "policy": mapping.policy,
-        "placement": {"measured_traffic": mapping.measured, "packet_hops": mapping.packet_hops()[0]},
-        "schedule": mapping.schedule,
-        "timing": timing,
-        "precision": precision,
-        "sampler": sampler,
-        "sampler_steps": sampler_steps,
-        "detail_steps": "all" if len(measured) == sampler_steps else list(measured),
-        "seed": seed,
-        "images": images,
-        "made_with": provenance(),
-    }
+class _NetworkRun(Run):
+    """The steps of a run that call one of its model's networks: 0 the denoiser, 1 the decoder."""
+
+    def __init__(self, whole: Run, network: int) -> None:
+        super().__init__(whole.folder)
+        self._whole = whole  # a temporary folder lives as long as this does
+        self._network = network
+
+    @property
+    def denoiser(self) -> Run:
+        return self
+
+    @property
+    def decoder(self) -> None:
+        return None
+
+    @property
+    def calls(self) -> int:
+        return self.images * (1 if self._network else self._sampler_steps)
+
+    @cached_property
+    def cores(self) -> pd.DataFrame:
+        return self._of_network(self._whole.cores)
+
+    @cached_property
+    def traced_layers(self) -> pd.DataFrame:
+        return self._of_network(self._whole.traced_layers)
+
+    @cached_property
+    def _operations(self) -> pd.DataFrame:
+        return self._of_steps(self._whole._operations)
+
+    @cached_property
+    def _times(self) -> pd.DataFrame:
+        return self._of_steps(self._whole._times)
+
+    @cached_property
+    def _latency(self) -> pd.DataFrame:
+        return self._of_steps(self._whole._latency)
+
+    @cached_property
+    def _links(self) -> pd.DataFrame:
+        return self._of_steps(self._whole._links)
+
+    @cached_property
+    def _counts(self) -> pd.DataFrame:
+        return self._of_steps(self._whole._counts)
+
+    def _of_network(self, frame: pd.DataFrame) -> pd.DataFrame:
+        return frame[frame["network"] == self._network]
+
+    def _of_steps(self, frame: pd.DataFrame) -> pd.DataFrame:
+        return frame[(frame["sampler_step"] >= self._sampler_steps) == bool(self._network)]
 
 
-def _beside_cores(per_call: dict[tuple[str, str], int]) -> pd.DataFrame:
-    rows = [(layer, event, count) for (layer, event), count in per_call.items()]
-    return pd.DataFrame(rows, columns=["layer", "event", "count"])
+def _as_images(x: np.ndarray, model: Model) -> np.ndarray:
+    """Images in [-1, 1]; of tokens that no decoder turned into one, the picture of their indices."""
+    return x if model.codes is None or model.decoder is not None else 2.0 * x / model.codes - 1.0

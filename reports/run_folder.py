@@ -14,9 +14,9 @@
     states/0007.npy           the images as sampler step 7 left them: where a stopped run goes on
     images.npy, images/       the generated images
 
-Each table is one row group, carries the manifest in its metadata under ``nsim`` and a checksum for every
-page, and is written whole and then moved into place: what is there is finished. A sampler step's state is
-written last, so a step whose state is there is finished.
+A decoder's call is the step after the sampler's last. Each table is one row group, carries the manifest in
+its metadata under ``nsim`` and a checksum for every page, and is written whole and then moved into place:
+what is there is finished. A sampler step's state is written last, so a step whose state is there is finished.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class RunFolder:
                 f"{path}: the run did not end; go on with it: nsim run --resume {path}, "
                 "or start it again in a new folder"
             )
-        folder._check_steps(int(folder.manifest["sampler_steps"]))
+        folder._check_steps(folder.steps_in_all)
         for name in ("chip.yaml", "images.npy"):
             folder._require(path / name)
         return folder
@@ -117,11 +117,19 @@ class RunFolder:
         return done
 
     @property
-    def measured_steps(self) -> list[int]:
-        """Sampler steps that have all tables; the others have operations alone."""
+    def steps_in_all(self) -> int:
+        """Steps of the whole run: the sampler's, and the call of a decoder after them."""
         manifest = self.manifest
-        steps: list[int] | str = manifest["detail_steps"]
-        return list(range(int(manifest["sampler_steps"]))) if isinstance(steps, str) else steps
+        return int(manifest["sampler_steps"]) + int(manifest["decoder_calls"])
+
+    @property
+    def measured_steps(self) -> list[int]:
+        """Steps that have all tables, the decoder's always; the others have operations alone."""
+        manifest, steps = self.manifest, self.steps_in_all
+        chosen: list[int] | str = manifest["detail_steps"]
+        if isinstance(chosen, str):
+            return list(range(steps))
+        return [*chosen, *range(int(manifest["sampler_steps"]), steps)]
 
     def _check_steps(self, done: int) -> None:
         """Refuse a folder that lacks a file of its first ``done`` steps, or holds one that cannot be read."""

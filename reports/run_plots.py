@@ -87,8 +87,9 @@ class RunPlots:
         return chip_plots.use_map(self._run.cores, self._run.utilization(), self._floor, self.title)
 
     def link_map(self) -> Figure:
-        """Packets over every link of the mesh."""
-        return chip_plots.link_map(self._run.links(), self._floor, self.title)
+        """Packets over every link of the mesh; a decoder, on chips of its own, is left out."""
+        run = self._run.denoiser
+        return chip_plots.link_map(run.links(), self._floor_of(run.cores), self.title)
 
     def tornado(self) -> Figure:
         """Which figure's range moves the total most."""
@@ -111,8 +112,11 @@ class RunPlots:
 
     @property
     def _floor(self) -> chip_plots.Floor:
+        return self._floor_of(self._run.cores)
+
+    def _floor_of(self, cores: pd.DataFrame) -> chip_plots.Floor:
         s = self._run.chip.structure
-        return chip_plots.floor_of(self._run.cores, s.tiles_x.value, s.tiles_y.value, s.cores_per_tile.value)
+        return chip_plots.floor_of(cores, s.tiles_x.value, s.tiles_y.value, s.cores_per_tile.value)
 
     @cached_property
     def _operations(self) -> pd.DataFrame:

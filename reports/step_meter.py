@@ -28,9 +28,11 @@ without bounds or finite."""
 
 @dataclass(frozen=True, eq=False)
 class StepMeter:
-    """Plays denoiser calls and measures them on one mapping; what it needs for that is made when first used.
+    """Plays calls of one network and measures them on its mapping; made ready when first used.
 
-    ``calibration`` by name; ``threads`` has no effect on results.
+    ``calibration`` by name; ``threads`` has no effect on results. Where a model has several networks, each
+    has chips of its own: the cores of this one are ``first_core`` and those that follow, ``idle_after`` more
+    stand still behind them.
     """
 
     mapping: Mapping
@@ -38,6 +40,8 @@ class StepMeter:
     timing: Timing
     precision: Precision
     threads: int | None = None
+    first_core: int = 0
+    idle_after: int = 0
 
     @cached_property
     def engine(self) -> Engine:
@@ -72,21 +76,27 @@ class StepMeter:
         """Tables events, latency, links and times of one call."""
         counts = self._counter.count(call)
         return {
-            "events": _events_table(counts),
-            "latency": _latency_table(self._tick_times(call, counts), self.mapping),
+            "events": _events_table(counts, self.first_core, self.idle_after),
+            "latency": _latency_table(self._tick_times(call, counts), self.mapping, self.first_core),
             "links": _links_table(self._links.count(call)),
             "times": _other_times(counts, self.mapping.chip, self.calibration),
         }
 
 
-def _events_table(counts: EventCounts) -> pa.Table:
-    """Columns tick, core, and one per event: every tick and core, images added up."""
-    _, ticks, cores = counts.per_core["spike"].shape
+def _events_table(counts: EventCounts, before: int, after: int) -> pa.Table:
+    """Columns tick, core, and one per event: every tick and core, images added up.
+
+    ``before`` and ``after``: cores of the model's other networks, where nothing happens.
+    """
+    _, ticks, own = counts.per_core["spike"].shape
+    cores = before + own + after
     columns = {
         "tick": np.repeat(np.arange(ticks, dtype=np.int32), cores),
         "core": np.tile(np.arange(cores, dtype=np.int32), ticks),
     }
-    columns.update({e: counts.per_core[e].sum(axis=0).ravel() for e in CORE_EVENTS})
+    for event in CORE_EVENTS:
+        total = counts.per_core[event].sum(axis=0)
+        columns[event] = np.pad(total, ((0, 0), (before, after))).ravel()
     return pa.table(columns)
 
 
@@ -122,7 +132,7 @@ def _other_times(counts: EventCounts, chip: ChipSpec, own: str) -> pd.DataFrame:
     return pd.concat(frames[1:] or frames, ignore_index=True)
 
 
-def _latency_table(times: TickTimes, mapping: Mapping) -> pd.DataFrame:
+def _latency_table(times: TickTimes, mapping: Mapping, first_core: int) -> pd.DataFrame:
     images, ticks = times.core_ns.shape
     frame = pd.DataFrame(
         {
@@ -131,7 +141,7 @@ def _latency_table(times: TickTimes, mapping: Mapping) -> pd.DataFrame:
             "core_ns": times.core_ns.ravel(),
             "barrier_ns": times.barrier_ns.ravel(),
             "time_ns": (times.core_ns + times.barrier_ns).ravel(),
-            "busiest_core": times.busiest.ravel(),
+            "busiest_core": times.busiest.ravel() + first_core,
             "busiest_layer": mapping.layer_of_core[times.busiest.ravel()],
         }
     )
@@ -145,7 +155,7 @@ def _latency_table(times: TickTimes, mapping: Mapping) -> pd.DataFrame:
         routers_full=use.routers_full.ravel(),
         cores_full=use.cores_full.ravel(),
         stalled_ns=use.stalled_ns.ravel(),
-        stalled_core=use.stalled_core.ravel(),
+        stalled_core=use.stalled_core.ravel() + first_core,
         stalled_layer=mapping.layer_of_core[use.stalled_core.ravel()],
         held_ns=use.held_ns.ravel(),
     )

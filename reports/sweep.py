@@ -24,7 +24,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from nsim.errors import SweepError
-from nsim.reports.sweep_axes import AXES
+from nsim.reports.sweep_axes import AXES, Axis
 from nsim.reports.sweep_plan import Point, SweepPlan, read_plan
 from nsim.reports.sweep_point import MEASURES, QUALITY_MEASURES, Task, quality_point, work
 from nsim.reports.workers import Outcome, Workers
@@ -107,12 +107,16 @@ class Sweep:
                 row.update(measured.get("value", {}))
                 errors.append(measured.get("error"))
             rows.append({**row, "status": status, "error": "; ".join(filter(None, errors))})
-        kinds = {"point": int, "model": str, **{axis.name: axis.kind for axis in AXES}}
+        kinds = {"point": int, "model": str, **{axis.name: self._kind(axis) for axis in AXES}}
         kinds |= {"status": str, "error": str, **MEASURES}
         if self.plan.quality is not None:
             kinds |= QUALITY_MEASURES
         frame = pd.DataFrame(rows, columns=list(kinds))
         return frame.astype({name: _DTYPES[kind] for name, kind in kinds.items()})
+
+    def _kind(self, axis: Axis) -> type:
+        """What a column holds: text once one of its values is."""
+        return str if any(isinstance(value, str) for value in self.plan.values(axis)) else axis.kind
 
     def _tasks(self, threads: int | None) -> Iterator[tuple[Path, Task]]:
         """Every task of the plan with the file of its outcome."""

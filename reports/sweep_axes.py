@@ -19,7 +19,8 @@ class Axis:
     ``default`` is its value where a sweep names none, ``least`` the smallest it can take. ``used`` says where
     a run's manifest holds the value that None stood for. ``makes_images``: other values, other images; what
     depends on images alone, such as their quality, is worked out once for all points that agree in these.
-    ``choices``: the only values there are, where they are few.
+    ``choices``: the only values there are, where they are few. ``or_text``: text with a
+    "=" in it is a value too.
     """
 
     name: str
@@ -31,6 +32,7 @@ class Axis:
     used: tuple[str, ...] = ()
     makes_images: bool = False
     choices: tuple[str, ...] = ()
+    or_text: bool = False
 
 
 AXES = (
@@ -39,11 +41,12 @@ AXES = (
         "v_threshold",
         float,
         "load",
-        "firing thresholds",
+        "firing thresholds, of all layers or layer by layer (1+layer=0.997)",
         None,
         0,
         ("model", "v_threshold"),
         makes_images=True,
+        or_text=True,
     ),
     Axis("chip", str, "map", "chips, by name or file", "loihi"),
     Axis(

@@ -47,6 +47,8 @@ def _kind(axis: Axis) -> Any:
     kind: Any = axis.kind if axis.least is None else Annotated[axis.kind, Field(ge=axis.least)]
     if axis.choices:
         kind = Literal[axis.choices]
+    if axis.or_text:
+        kind = kind | Annotated[str, Field(pattern="=")]
     return kind if axis.default is not None else kind | None
 
 
@@ -130,6 +132,8 @@ def _value(axis: Axis, text: str) -> Value:
     try:
         return axis.kind(text.strip())
     except ValueError:
+        if axis.or_text and "=" in text:
+            return text.strip()
         wanted = "a whole number" if axis.kind is int else "a number"
         flag = "--" + axis.name.replace("_", "-")
         raise SweepError(f"{flag}: expected {wanted}, found {text.strip()!r}") from None

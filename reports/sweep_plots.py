@@ -177,7 +177,7 @@ def _places(values: pd.Series) -> tuple[dict[Any, float], dict[float, str] | Non
     if not isinstance(known[0], str):
         return {v: float(v) for v in known}, None
     kinds = {v.partition(":")[0] for v in known}
-    if values.name == "sampler" and len(kinds) == 1:
+    if values.name == "sampler" and len(kinds) == 1 and not any("@" in v for v in known):
         steps = {v: float(v.partition(":")[2]) for v in known}
         return steps, {at: v for v, at in steps.items()}
     return {v: float(i) for i, v in enumerate(known)}, {float(i): v for i, v in enumerate(known)}

@@ -55,11 +55,13 @@ def _projection_counts(
     source = network.population_by_name[projection.source].shape
     target = network.population_by_name[projection.target].shape
     kernel = projection.kernel
-    elements = kernel.c_out * target[1] * target[2]
+    elements = batch * kernel.c_out * target[1] * target[2]
+    # a factor per time step multiplies every sum once
+    scaled = elements if projection.step_factor is not None else 0
     if projection.source not in call.spikes:
-        counts = {"elementwise": batch * elements}
+        counts = {"elementwise": elements + scaled}
         if not kernel.is_identity:
-            counts = {"mac": batch * kernel.taps(source[1:], target[1:])}
+            counts = {"mac": batch * kernel.taps(source[1:], target[1:]), "elementwise": scaled}
         return [counts] * network.time_steps
     rows = kernel.reach(0, source[1], target[1]).sum(axis=0)
     columns = kernel.reach(1, source[2], target[2]).sum(axis=0)
@@ -67,4 +69,4 @@ def _projection_counts(
     per_step = np.einsum(
         "tyx,y,x->t", call.spikes[projection.source].sum(axis=(1, 2), dtype=np.int64), rows, columns
     )
-    return [{"ac": int(n) * out_per_channel} for n in per_step]
+    return [{"ac": int(n) * out_per_channel, "elementwise": scaled} for n in per_step]

@@ -18,9 +18,9 @@ import numpy as np
 
 from nsim.frontends.network import Network, Projection
 from nsim.hw_models.mapping.axons import axon_channels, axon_groups, channel_targets, spiking_inputs
+from nsim.hw_models.mapping.grid import CoreGrid, segment_reached
 from nsim.hw_models.mapping.listed import ListedMapping
 from nsim.hw_models.mapping.mapping import Mapping
-from nsim.hw_models.mapping.partition import CoreGrid, segment_reached
 from nsim.simulator.count_kernels import count_by_unit, sum_by_core
 from nsim.simulator.engine import Call
 
@@ -315,12 +315,16 @@ def calls_beside_cores(mapping: Mapping) -> dict[tuple[str, str], int]:
         from_image = [
             p for p in network.incoming(name) if network.population_by_name[p.source].kind == "source"
         ]
+        written: set[tuple[int, int]] = set()
         for projection in from_image:
             source = network.population_by_name[projection.source].shape
             add(projection.name, "host_mac", projection.kernel.taps(source[1:], population.shape[1:]))
+            # a second source into the same channels is added up by the host before it writes
+            again = projection.target_channels in written
+            written.add(projection.target_channels)
             add(
                 projection.name,
-                "host_write",
+                "host_elementwise" if again else "host_write",
                 projection.kernel.c_out * population.size // population.shape[0],
             )
         for bias in from_host:

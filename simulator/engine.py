@@ -115,16 +115,18 @@ class Engine:
         """Memory that the weights of all calls so far take, in bytes."""
         return self._projector.weight_bytes
 
-    def call(self, x: np.ndarray, t: np.ndarray, keep_currents: bool = False) -> Call:
+    def call(self, x: np.ndarray, t: np.ndarray | None = None, keep_currents: bool = False) -> Call:
         """Play one denoiser call: images ``x`` [B, C, H, W] and diffusion times ``t`` [B] (integers).
 
-        An input that changes from time step to time step is ``x`` [T, B, C, H, W].
+        An input that changes from time step to time step is ``x`` [T, B, C, H, W]. A network that takes no
+        diffusion time is called without ``t``.
         """
         network = self.network
         image = network.population_by_name[network.image]
-        x, t = np.asarray(x), np.asarray(t)
+        x = np.asarray(x)
         varying = x.ndim == 5 and len(x) == network.time_steps
         batch = x.shape[1:2] if varying else x.shape[:1]
+        t = np.zeros(batch) if t is None and network.diffusion_time is None else np.asarray(t)
         if x.shape != (*x.shape[: 1 + varying], *image.shape) or t.shape != batch:
             raise ValueError(
                 f"{network.name} takes x [B, {', '.join(map(str, image.shape))}] and t [B]; "
@@ -138,6 +140,8 @@ class Engine:
                 self._host_op(item, state)
             elif item.kind != "source":
                 self._population(item, state, keep_currents)
+            elif item.host_op is not None:
+                state.values[item.name] = state.values[item.host_op]
         return Call(
             network=network,
             eps=_channels_first(state.values[network.output])[0],
@@ -258,6 +262,10 @@ class Engine:
                 kernel, source, projection.shift, bias, current, first, state.tasks, initial
             )
             return
+        if projection.step_factor is not None:
+            target.fill(channels)
+            self._project_by_step(projection, projection.step_factor, state, current)
+            return
         scale = _vector(projection.scale, kernel.c_out, 1.0, self.host_type)
         bias = _vector(projection.bias, kernel.c_out, 0.0, self.host_type)
         if steps == len(current) and not self.integer:
@@ -269,6 +277,26 @@ class Engine:
         once = np.zeros((steps, *current.shape[1:4], kernel.c_out), self.host_type)
         self._projector.apply(kernel, source, scale, bias, once, 0, state.tasks)
         current[..., slice(*channels)] += self._on_grid(once, population)
+
+    def _project_by_step(
+        self, projection: Projection, factor: np.ndarray, state: _State, current: np.ndarray
+    ) -> None:
+        """The same for weights with a factor per time step: one step after the other."""
+        kernel, first = projection.kernel, projection.target_channels[0]
+        values, spiking = state.output_of(projection.source), projection.source in state.spikes
+        scale = _vector(projection.scale, kernel.c_out, 1.0, np.dtype(np.float64))
+        for step, own in enumerate(factor):
+            bias = None if projection.bias is None else projection.bias[step]
+            seen = Items(values[min(step, len(values) - 1)][None], spiking)
+            self._projector.apply(
+                kernel,
+                seen,
+                (own * scale).astype(self.host_type),
+                _vector(bias, kernel.c_out, 0.0, self.host_type),
+                current[step][None],
+                first,
+                state.tasks,
+            )
 
     def _update(
         self, population: Population, neuron: NeuronModel, current: np.ndarray, state: _State

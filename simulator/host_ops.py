@@ -14,7 +14,15 @@ def evaluate(op: HostOp, inputs: list[np.ndarray], dtype: np.dtype) -> np.ndarra
     """
     x = inputs[0]
     if op.kind == "embedding":
-        return op.params["table"].astype(dtype, copy=False)[x]
+        indices = x if x.ndim == 1 else x[..., 0].astype(np.int64)
+        return op.params["table"].astype(dtype, copy=False)[indices]
+    if op.kind == "plane":
+        _, height, width = op.shape
+        return np.broadcast_to(x.astype(dtype)[None, :, None, None, None], (1, len(x), height, width, 1))
+    if op.kind == "nearest_code":
+        return _nearest_code(x, op.params["table"].astype(dtype, copy=False))
+    if op.kind == "tanh":
+        return np.tanh(x)
     if op.kind == "linear":
         out = np.einsum("bi,oi->bo", x, op.params["weight"].astype(dtype, copy=False), optimize=False)
         return out + op.params["bias"].astype(dtype, copy=False) if "bias" in op.params else out
@@ -30,8 +38,15 @@ def evaluate(op: HostOp, inputs: list[np.ndarray], dtype: np.dtype) -> np.ndarra
         return x * inputs[1]
     if op.kind == "scale":
         return x * op.params["per_step"].astype(dtype, copy=False)[:, None, None, None, None]
-    assert op.kind == "sum_over_time"
+    assert op.kind in ("sum_over_time", "mean_over_time")
     total = x[:1].copy()
     for step in x[1:]:
         total += step
-    return total
+    return total / dtype.type(len(x)) if op.kind == "mean_over_time" else total
+
+
+def _nearest_code(z: np.ndarray, table: np.ndarray) -> np.ndarray:
+    """Index of the row of ``table`` [K, C] nearest to each feature of ``z`` [..., C]: [..., 1]."""
+    products = np.einsum("...c,kc->...k", z, table, optimize=False)
+    distance = (z**2).sum(axis=-1, keepdims=True) + (table**2).sum(axis=1) - 2 * products
+    return distance.argmin(axis=-1)[..., None].astype(z.dtype)

@@ -25,12 +25,13 @@ def project_naive(source: np.ndarray, kernel: Kernel) -> np.ndarray:
         group = c // per_group
         targets = slice(group * out_per_group, (group + 1) * out_per_group)
         for dy, dx, ky, kx in product(range(up), range(up), range(kh), range(kw)):
-            oy, off_row = divmod(y * up + dy + kernel.padding[0] - ky * kernel.dilation[0], kernel.stride[0])
-            ox, off_col = divmod(x * up + dx + kernel.padding[1] - kx * kernel.dilation[1], kernel.stride[1])
+            row, column = (y * up + dy) * kernel.spread[0], (x * up + dx) * kernel.spread[1]
+            oy, off_row = divmod(row + kernel.padding[0] - ky * kernel.dilation[0], kernel.stride[0])
+            ox, off_col = divmod(column + kernel.padding[1] - kx * kernel.dilation[1], kernel.stride[1])
             if off_row or off_col or not (0 <= oy < out.shape[1] and 0 <= ox < out.shape[2]):
                 continue
-            row = kernel.array[targets, c % per_group, ky, kx]
-            out[image, oy, ox, targets] += float(source[image, y, x, c]) * row
+            weights = kernel.array[targets, c % per_group, ky, kx]
+            out[image, oy, ox, targets] += float(source[image, y, x, c]) * weights
     return out
 
 

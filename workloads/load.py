@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,11 @@ from nsim.errors import ModelFileError
 from nsim.frontends.load import read_checkpoint, sha256
 from nsim.frontends.lower import lower
 from nsim.frontends.model import Model
+from nsim.frontends.thresholds import Thresholds, with_thresholds
+from nsim.workloads.samplers.analytic import read_statistics, statistics_file
 from nsim.workloads.sddpm import SDDPMConfig, SpikingUNet
+from nsim.workloads.spiking_diffusion import PSPKernel
+from nsim.workloads.state import load_state
 from nsim.workloads.twin import twin_counts
 
 DEFAULT_SAMPLER = "ddim:50"
@@ -21,41 +26,92 @@ DEFAULT_TIME_STEPS = 4
 UNKNOWN_WEIGHTS = "as found in the file, training unknown"
 
 
-def load_model(path: Path, time_steps: int | None = None, v_threshold: float | None = None) -> Model:
-    """Load an SDDPM checkpoint: the authors' dict {net_model, optim, step, x_T}, or a bundle of ours.
+def load_model(
+    path: Path, time_steps: int | None = None, v_threshold: Thresholds | None = None, psp: PSPKernel = "code"
+) -> Model:
+    """Load a seed author's file or a bundle of ours, recognised by what is in it.
 
-    Width, depth and channels come from the tensors' shapes, the resolution from ``x_T``. ``time_steps``:
-    the SNN's T, the bundle's own or 4 by default; ``v_threshold``: of every neuron (threshold guidance).
-    Raises ModelFileError for a file that holds no SDDPM network.
+    SDDPM and SDM: the dict {net_model, optim, step, x_T}; Spiking-Diffusion: the bare state dict of its
+    VQ-SVAE or of its SDID, or a folder with both files; or a bundle {vq_svae, sdid, config} of ours.
+    ``time_steps``: the SNN's T, the file's own or 4 by default; ``v_threshold``: of every neuron, or by layer
+    (threshold guidance); ``psp``: see `SpikingDiffusionConfig`. Raises ModelFileError for anything else.
     """
+    if time_steps is not None and time_steps < 1:
+        raise ModelFileError(f"{path}: {time_steps} time steps; there must be 1 or more")
+    model = _load_folder(path, psp) if path.is_dir() else _load_file(path, time_steps, psp)
+    if time_steps not in (None, model.network.time_steps):
+        raise ModelFileError(
+            f"{path}: {model.workload} has its {model.network.time_steps} time steps in its weights, "
+            f"{time_steps} cannot be had"
+        )
+    return model if v_threshold is None else with_model_thresholds(model, v_threshold)
+
+
+def with_model_thresholds(model: Model, v_threshold: Thresholds) -> Model:
+    """The model with other firing thresholds in all its networks."""
+    network, *decoder = with_thresholds(model.networks, v_threshold)
+    return replace(model, network=network, decoder=decoder[0] if decoder else None)
+
+
+def _load_folder(path: Path, psp: PSPKernel) -> Model:
+    from nsim.workloads.load_spiking_diffusion import load_folder
+
+    return load_folder(path, psp)
+
+
+def _load_file(path: Path, time_steps: int | None, psp: PSPKernel) -> Model:
+    from nsim.workloads import load_spiking_diffusion as spiking_diffusion
+
     content = read_checkpoint(path)
+    if spiking_diffusion.is_vae(content):
+        return spiking_diffusion.load_vae(path, content, psp)
+    if spiking_diffusion.is_sdid(content):
+        return spiking_diffusion.load_sdid(path, content)
+    if "vq_svae" in content and "sdid" in content:
+        weights = content.get("config", {}).get("trained", UNKNOWN_WEIGHTS)
+        return spiking_diffusion.pipeline(
+            path, content["sdid"], content["vq_svae"], weights, sha256(path), psp
+        )
+    return _load_sddpm(path, content, time_steps)
+
+
+def _load_sddpm(path: Path, content: dict[str, Any], time_steps: int | None) -> Model:
+    """SDDPM or SDM: width, depth and channels from the tensors' shapes, the resolution from ``x_T``."""
     state = content.get("net_model")
     if not isinstance(state, Mapping) or not all(isinstance(v, torch.Tensor) for v in state.values()):
         raise ModelFileError(
             f"{path}: no 'net_model' with tensors in it (found {', '.join(map(repr, list(content)[:4]))}); "
-            "an SDDPM checkpoint is a dict {net_model, optim, step, x_T}"
+            "a model file is SDDPM's or SDM's dict {net_model, optim, step, x_T}, or a bare state dict of "
+            "Spiking-Diffusion"
         )
     bundle = content.get("config", {})
     own = bundle.get("model", {})
     steps = own.get("time_steps", DEFAULT_TIME_STEPS) if time_steps is None else time_steps
-    threshold = own.get("v_threshold", 1.0) if v_threshold is None else v_threshold
-    if steps < 1 or threshold <= 0:
-        raise ModelFileError(
-            f"{path}: {steps} time steps and a threshold of {threshold:g}; both must be above 0"
-        )
-    config = infer_config(path, state, content.get("x_T"), steps, threshold)
-    module = _build(path, config, state)
+    config = infer_config(path, state, content.get("x_T"), steps, own.get("v_threshold", 1.0))
+    config = replace(config, residual=own.get("residual", config.residual))
+    what = f"an SDDPM Spiking U-Net of width {config.channels} and multipliers {config.channel_multipliers}"
+    module = SpikingUNet(config)
+    load_state(path, what, module, state)
+    model = sddpm_model(
+        path.stem, module, bundle.get("trained", UNKNOWN_WEIGHTS), content.get("sampler", DEFAULT_SAMPLER)
+    )
+    digest = sha256(path)
+    return replace(model, sha256=digest, ms_eps=read_statistics(statistics_file(path), digest))
+
+
+def sddpm_model(name: str, module: SpikingUNet, weights: str, sampler: str = DEFAULT_SAMPLER) -> Model:
+    """A Spiking U-Net as a Model, its ANN twin counted; ``sha256`` is left empty."""
+    config = module.config
     image = (config.image_channels, config.image_size, config.image_size)
-    twin = twin_counts(config)
     return Model(
-        name=path.stem,
-        workload="sddpm",
-        network=lower(module, image, config.time_steps, path.stem),
-        weights=bundle.get("trained", UNKNOWN_WEIGHTS),
-        sampler=content.get("sampler", DEFAULT_SAMPLER),
-        sha256=sha256(path),
+        name=name,
+        workload="sdm" if config.temporal else "sddpm",
+        network=lower(module, image, config.time_steps, name),
+        weights=weights,
+        sampler=sampler,
+        sha256="",
         parameters=sum(p.numel() for p in module.parameters()),
-        ann_twin_macs=twin.macs,
+        ann_twin_macs=twin_counts(config).macs,
     )
 
 
@@ -63,10 +119,10 @@ def infer_config(
     path: Path, state: Mapping[str, torch.Tensor], x_t: Any, time_steps: int, v_threshold: float
 ) -> SDDPMConfig:
     """Configuration of the Spiking U-Net that a state dict belongs to."""
-    if any(key.endswith(".tsmp") for key in state):
-        raise ModelFileError(
-            f"{path}: an SDM checkpoint (temporal-wise spiking, '*.tsmp'); only SDDPM is known so far"
-        )
+    temporal = "conv.tsmp" in state
+    if temporal:
+        time_steps = state["conv.tsmp"].shape[0]
+        state = {key.replace(".tsmconv.", "."): tensor for key, tensor in state.items()}
     if "conv.weight" not in state or "downblocks.0.conv1.weight" not in state:
         first = ", ".join(list(state)[:3])
         raise ModelFileError(
@@ -106,25 +162,5 @@ def infer_config(
         blocks_per_level=len(levels[0]),
         time_steps=time_steps,
         v_threshold=v_threshold,
+        temporal=temporal,
     )
-
-
-def _build(path: Path, config: SDDPMConfig, state: Mapping[str, torch.Tensor]) -> SpikingUNet:
-    """The module with its weights; ModelFileError naming the first tensor that does not fit."""
-    with torch.device("meta"):
-        wanted = {key: tuple(tensor.shape) for key, tensor in SpikingUNet(config).state_dict().items()}
-    found = {key: tuple(tensor.shape) for key, tensor in state.items()}
-    for key in (*wanted, *found):
-        if wanted.get(key) != found.get(key):
-            raise ModelFileError(
-                f"{path}: {key} is {_shape(found.get(key))}, an SDDPM Spiking U-Net of width "
-                f"{config.channels} and multipliers {config.channel_multipliers} has "
-                f"{_shape(wanted.get(key))}"
-            )
-    module = SpikingUNet(config)
-    module.load_state_dict(state)
-    return module.eval()
-
-
-def _shape(shape: tuple[int, ...] | None) -> str:
-    return "missing" if shape is None else "x".join(map(str, shape)) or "a scalar"

@@ -50,6 +50,7 @@ def expand(network: Network) -> Network:
     become the consumer's ``bias``. Raises MappingError when a stream passes through something that cannot
     be composed into a kernel (a spatial convolution, up-sampling, a host-computed current).
     """
+    refuse_step_factors(network)
     streams: dict[str, _Stream] = {}
     read_by_host = {name for op in network.host_ops for name in op.inputs}
     populations: list[Population] = []
@@ -73,6 +74,17 @@ def expand(network: Network) -> Network:
         projections=tuple(projections),
         biases=tuple(biases),
     )
+
+
+def refuse_step_factors(network: Network) -> None:
+    """Raise MappingError for weights that change from time step to time step."""
+    for projection in network.projections:
+        if projection.step_factor is not None:
+            raise MappingError(
+                f"{projection.name}: its weights have a factor for each time step (temporal-wise spiking); "
+                "synapses keep their weights over time, so no chip of this version can hold it. "
+                "`nsim check` and nsim.simulate play and count it"
+            )
 
 
 def _stream(network: Network, population: Population, streams: dict[str, _Stream]) -> _Stream:

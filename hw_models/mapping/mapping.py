@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +15,8 @@ from nsim.frontends.network import Network
 from nsim.html_table import html_table
 from nsim.hw_models.catalog import find_chip_file, load_chip
 from nsim.hw_models.mapping.flow import Flow, flow
-from nsim.hw_models.mapping.partition import RESOURCES, CoreGrid, cores_per_chip, partition
+from nsim.hw_models.mapping.grid import RESOURCES, CoreGrid
+from nsim.hw_models.mapping.partition import partition
 from nsim.hw_models.mapping.place import Order, Placement, place, place_row_major
 from nsim.hw_models.mapping.policies import Policy, lay_out
 from nsim.hw_models.mapping.schedule import Schedule, Timetable, timetable
@@ -32,6 +33,8 @@ class Mapping:
     ``laid_out`` is the network as the cores hold it: analog streams expanded into synapses, or carried by
     the host (``policy``). ``grids`` gives the cores of each population, in order of execution. ``flow``: the
     packets per time step that ``placement`` was made for, at ``measured`` rates or if all neurons fired.
+    A model's decoder is laid out on chips of its own: ``decoder`` is its mapping, with a model whose network
+    it is.
     """
 
     model: Model
@@ -44,6 +47,12 @@ class Mapping:
     policy: Policy = "expand"
     measured: bool = False
     schedule: Schedule = "pipelined"
+    decoder: Mapping | None = None
+
+    @property
+    def parts(self) -> tuple[Mapping, ...]:
+        """This mapping and its decoder's, in the order in which their networks are called."""
+        return (self,) if self.decoder is None else (self, self.decoder)
 
     @cached_property
     def times(self) -> Timetable:
@@ -105,7 +114,7 @@ class Mapping:
 
         The compartments available shrink where long delays take more accumulator slots.
         """
-        total = {"cores": (self.core_count, self.chips * cores_per_chip(self.chip))}
+        total = {"cores": (self.core_count, self.chips * self.chip.cores)}
         for resource in RESOURCES[:-1]:
             used = sum(int(grid.used[resource].sum()) for grid in self.grids.values())
             available = sum(grid.limits[resource] * grid.size for grid in self.grids.values())
@@ -154,6 +163,13 @@ def map_model(
     laid_out = lay_out(model.network, policy, chip)
     grids = partition(laid_out, chip, schedule)
     cores = sum(grid.size for grid in grids.values())
+    decoder = None
+    if model.decoder is not None:
+        # the decoder's cores are numbered after the denoiser's
+        alone = replace(model, name=f"{model.name}, decoder", network=model.decoder, decoder=None, codes=None)
+        own = None if rate is None else rate[cores:]
+        decoder = map_model(alone, chip_name, policy, order, own, schedule)
+        rate = None if rate is None else rate[:cores]
     if rate is not None and len(rate) != cores:
         raise MappingError(
             f"{model.name} on {chip.name}: the traffic was measured on {len(rate):,} cores, this layout has "
@@ -172,4 +188,5 @@ def map_model(
         policy,
         measured=rate is not None,
         schedule=schedule,
+        decoder=decoder,
     )

@@ -15,7 +15,7 @@ from typing import Literal, get_args
 
 from nsim.errors import MappingError
 from nsim.frontends.network import Network
-from nsim.hw_models.mapping.expand import expand
+from nsim.hw_models.mapping.expand import expand, refuse_step_factors
 from nsim.hw_models.spec import ChipSpec
 
 Policy = Literal["expand", "host", "graded", "colocate"]
@@ -27,6 +27,7 @@ def lay_out(network: Network, policy: Policy, chip: ChipSpec) -> Network:
     reason = why_unsupported(policy, chip)
     if reason is not None:
         raise MappingError(f"policy {policy!r} on {chip.name}: {reason}; use expand or host")
+    refuse_step_factors(network)
     return expand(network) if policy == "expand" else replace(network, streams_via_host=True)
 
 

@@ -20,10 +20,9 @@ RIVAL = "torch_dense_float32"
 
 @lru_cache(maxsize=1)
 def _model() -> Model:
-    from nsim.workloads.random_weights import random_model
-    from nsim.workloads.sddpm import SDDPMConfig
+    from nsim.workloads.named import random_model
 
-    return random_model("sddpm-cifar10", SDDPMConfig())
+    return random_model("sddpm-cifar10")
 
 
 def sddpm_call(precision: Precision) -> Iterator[Measurement]:
@@ -63,9 +62,8 @@ import json, resource, sys
 import numpy as np
 import nsim
 from nsim.simulator.engine import Engine
-from nsim.workloads.random_weights import random_model
-from nsim.workloads.sddpm import SDDPMConfig
-network = random_model("sddpm-cifar10", SDDPMConfig()).network
+from nsim.workloads.named import random_model
+network = random_model("sddpm-cifar10").network
 engine = Engine(network)
 engine.call(np.zeros((1, 3, 32, 32), np.float32), np.array([500]))
 shape = {p.name: p.shape[1:] for p in network.populations}

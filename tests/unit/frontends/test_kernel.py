@@ -10,7 +10,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from nsim.frontends.kernel import ComposedWeight, Kernel
+from nsim.frontends.kernel import ComposedWeight, Kernel, transposed
+from nsim.simulator.reference import project_naive
 
 PAIRS = st.tuples(st.integers(1, 4), st.integers(1, 4))
 
@@ -118,3 +119,49 @@ def test_geometry_tells_interchangeable_kernels() -> None:
         Kernel(2, weight, upsample=2),
     ]
     assert len({k.geometry for k in (Kernel(2, weight), *others)}) == 6
+
+
+@given(data=st.data())
+def test_transposed_is_torchs_transposed_convolution(data: st.DataObject) -> None:
+    groups = data.draw(st.integers(1, 2))
+    pair = st.tuples(st.integers(1, 3), st.integers(1, 3))
+    size, stride, dilation = data.draw(PAIRS), data.draw(pair), data.draw(pair)
+    padding = tuple(data.draw(st.integers(0, d * (k - 1))) for d, k in zip(dilation, size, strict=True))
+    extra = tuple(data.draw(st.integers(0, s - 1)) for s in stride)
+    source = data.draw(st.tuples(st.integers(1, 5), st.integers(1, 5)))
+    rng = np.random.default_rng(0)
+    c_in, per_group = groups * data.draw(st.integers(1, 3)), data.draw(st.integers(1, 3))
+    weight = rng.normal(size=(c_in, per_group, *size))
+    x = rng.normal(size=(2, c_in, *source))
+    x[rng.random(x.shape) < 0.3] = 0
+    try:
+        expected = F.conv_transpose2d(
+            torch.from_numpy(x),
+            torch.from_numpy(weight),
+            None,
+            stride,
+            padding,
+            extra,
+            groups,
+            dilation,
+        )
+    except RuntimeError:  # nothing is left of the output
+        assume(False)
+    kernel = transposed(weight, stride, padding, extra, dilation, groups)
+    target = kernel.out_size(*source)
+    assert (kernel.c_in, kernel.c_out, target) == (c_in, groups * per_group, tuple(expected.shape[2:]))
+    found = project_naive(np.moveaxis(x, 1, -1), kernel)
+    np.testing.assert_allclose(np.moveaxis(found, -1, 1), expected.numpy(), rtol=1e-12, atol=1e-12)
+    ones = F.conv_transpose2d(
+        torch.ones(1, c_in, *source),
+        torch.ones(weight.shape),
+        None,
+        stride,
+        padding,
+        extra,
+        groups,
+        dilation,
+    )
+    assert kernel.taps(source, target) == ones.sum().item()
+    if min(stride) > 1:  # without a stride it is a convolution like any other
+        assert kernel.dense_operations(target) == np.prod(source) * weight.size

@@ -41,23 +41,21 @@ class Small(nn.Module):
 
 
 TABLE = """\
-small: T = 2, 2 spiking layers, 320 neurons, 5 projections, 2 host ops
+small: T = 2, 2 spiking layers, 320 neurons, 4 projections, 2 host ops
 
-name             what                              shape  from          weights  dense operations / step
---------------------------------------------------------------------------------------------------------
-x                source                            1x8x8
-embed            embedding (host, once)            4      t
-fire             IF                                4x8x8
-  encode         conv 3x3                                 x             36       2,304
-  embed          host bias                                embed
-deep             LIF                               4x4x4
-  down           conv 3x3 /2                              fire          144      2,304
-input            analog                            8x8x8
-  deep -> input  identity                          [0:4]  deep (up x2)
-  fire -> input  identity                          [4:8]  fire
-up               analog                            1x8x8
-  up             conv 1x1                                 input         8        512
-sum_1            sum_over_time (host, every step)  1x8x8  up"""
+name        what                              shape  from          weights  dense operations / step
+---------------------------------------------------------------------------------------------------
+x           source                            1x8x8
+embed       embedding (host, once)            4      t
+fire        IF                                4x8x8
+  encode    conv 3x3                                 x             36       2,304
+  embed     host bias                                embed
+deep        LIF                               4x4x4
+  down      conv 3x3 /2                              fire          144      2,304
+up          analog                            1x8x8
+  up[deep]  conv 1x1                                 deep (up x2)  4        256
+  up[fire]  conv 1x1                                 fire          4        256
+sum_1       sum_over_time (host, every step)  1x8x8  up"""
 
 
 @pytest.fixture(scope="module")
@@ -73,9 +71,9 @@ def test_graph_and_order(small: Network) -> None:
     order = [item.name for item in small.execution_order]
     assert sorted(order) == sorted(item.name for item in (*small.populations, *small.host_ops))
     place = {name: i for i, name in enumerate(["t", *order])}
-    assert small.graph.number_of_edges() == 5 + 1 + 2
+    assert small.graph.number_of_edges() == 4 + 1 + 2
     assert all(place[a] < place[b] for a, b in small.graph.edges())
-    assert small.depth == {"t": 0, "embed": 0, "x": 0, "fire": 0, "deep": 1, "input": 2, "up": 2, "sum_1": 2}
+    assert small.depth == {"t": 0, "embed": 0, "x": 0, "fire": 0, "deep": 1, "up": 2, "sum_1": 2}
 
 
 POPULATIONS = (Population("x", "source", (1, 4, 4)), Population("y", "analog", (1, 4, 4)))
@@ -116,8 +114,18 @@ def test_host_op_counts() -> None:
     assert (SCALE.macs, SCALE.elementwise) == (0, 16)
 
 
-class ParametricLIFNode(nn.Module):
+class IzhikevichNode(nn.Module):
     v_threshold, v_reset = 1.0, 0.0
+
+
+class ParametricLIFNode(nn.Module):
+    """As SpikingJelly has it: 1 / tau = sigmoid(w)."""
+
+    v_threshold, v_reset, decay_input, step_mode = 1.0, None, True, "m"
+
+    def __init__(self, tau: float) -> None:
+        super().__init__()
+        self.w = nn.Parameter(-torch.log(torch.tensor(tau - 1.0)))
 
 
 def test_reads_neuron_parameters() -> None:
@@ -131,8 +139,22 @@ def test_reads_neuron_parameters() -> None:
     )
     assert read_neuron(IFNode(0.5, -0.25), "n") == type(found)(v_threshold=0.5, v_reset=-0.25)
     with pytest.raises(UnsupportedOpError) as error:
-        read_neuron(ParametricLIFNode(), "block.neuron")
+        read_neuron(IzhikevichNode(), "block.neuron")
     assert str(error.value) == (
-        "block.neuron: ParametricLIFNode is not a neuron nsim can read; "
-        "known are IFNode, LIFNode, MultiStepIFNode, MultiStepLIFNode"
+        "block.neuron: IzhikevichNode is not a neuron nsim can read; known are IFNode, LIFNode, "
+        "MultiStepIFNode, MultiStepLIFNode, MultiStepParametricLIFNode, ParametricLIFNode"
+    )
+
+
+def test_reads_a_learned_tau_and_refuses_single_steps() -> None:
+    module = ParametricLIFNode(tau=2.5)
+    found = read_neuron(module, "n")
+    assert found.tau == pytest.approx(2.5, rel=1e-6)
+    assert (found.v_reset, found.decay_input) == (None, True)
+    module.step_mode = "s"
+    with pytest.raises(UnsupportedOpError) as error:
+        read_neuron(module, "block.n")
+    assert str(error.value) == (
+        "block.n: ParametricLIFNode plays one step at a time; set its step_mode to 'm' and give it "
+        "[T, B, C, H, W]"
     )

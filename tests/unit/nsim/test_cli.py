@@ -153,8 +153,8 @@ def _damaged(folder: Path) -> dict[str, Path]:
         ("empty", "not a torch checkpoint, or a damaged one"),
         (
             "other",
-            "no 'net_model' with tensors in it (found 'weight'); an SDDPM checkpoint is a dict "
-            "{net_model, optim, step, x_T}",
+            "no 'net_model' with tensors in it (found 'weight'); a model file is SDDPM's or SDM's dict "
+            "{net_model, optim, step, x_T}, or a bare state dict of Spiking-Diffusion",
         ),
         (
             "pickle",
@@ -186,8 +186,8 @@ def test_a_file_that_is_no_model_is_one_line_and_exit_code_2(
         (["map", "nowhere.pt"], "nowhere.pt: no such file, and no bundled model of that name"),
         (
             ["run", "sddpm-digits", "--sampler", "magic", "--out", "x"],
-            "sampler 'magic' is none of ddim:N (N from 1 to 1000), ddpm:1000, ddpm-small:1000; "
-            "for example ddim:50",
+            "sampler 'magic' is none of ddim:N (N from 1 to 1000), ddpm:1000, ddpm-small:1000, "
+            "dpm-solver:N, analytic:N, absorbing:N or absorbing:N@TEMPERATURE (tokens); for example ddim:50",
         ),
         (
             ["run", "sddpm-digits", "--calibration", "mine", "--out", "x"],
@@ -195,7 +195,7 @@ def test_a_file_that_is_no_model_is_one_line_and_exit_code_2(
         ),
         (
             ["map", "sddpm-digits", "--v-threshold", "-1"],
-            "{model}: 4 time steps and a threshold of -1; both must be above 0",
+            "a threshold of -1 for '*'; it must be above 0",
         ),
         (
             ["sweep", "sddpm-digits"],

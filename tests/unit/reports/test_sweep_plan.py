@@ -11,6 +11,7 @@ from nsim.errors import SweepError
 from nsim.hw_models.mapping.place import Order
 from nsim.hw_models.mapping.policies import Policy
 from nsim.reports.step_meter import Timing
+from nsim.reports.sweep import Sweep
 from nsim.reports.sweep_axes import AXES
 from nsim.reports.sweep_plan import plan_sweep, read_plan
 
@@ -56,6 +57,15 @@ def test_a_file_and_flags_that_overrule_it(tmp_path: Path) -> None:
     over = plan_sweep(["b"], {"time_steps": "8"}, 100, file)
     assert (over.models, over.quality) == (("b",), 100)
     assert {p["time_steps"] for p in over.points} == {8}
+
+
+def test_thresholds_layer_by_layer_are_text(tmp_path: Path) -> None:
+    plan = plan_sweep(["a"], {"v_threshold": "0.9,1+neuron=0.5"})
+    assert [p["v_threshold"] for p in plan.points] == [0.9, "1+neuron=0.5"]
+    assert read_plan(plan.model_dump(mode="json")) == plan
+    assert Sweep.new(plan, tmp_path / "a").table()["v_threshold"].tolist() == ["0.9", "1+neuron=0.5"]
+    numbers = plan_sweep(["a"], {"v_threshold": "0.9,1"})
+    assert Sweep.new(numbers, tmp_path / "b").table()["v_threshold"].dtype == float
 
 
 def test_a_plan_survives_being_written() -> None:

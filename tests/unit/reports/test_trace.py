@@ -239,7 +239,8 @@ def test_replays_that_are_refused(run: Run, model_file: Path, tmp_path: Path) ->
     assert refused(run, 2) == "sampler step 2: the run measured the steps 0 to 1"
     assert refused(run) == "the run's model 'tiny' is not a bundled one; say where it is with --model"
     other = tmp_path / "tiny.pt"
-    other.write_bytes(b"something else")
+    content = torch.load(model_file, weights_only=True)
+    torch.save({**content, "x_T": content["x_T"] + 1}, other)
     digest = run.manifest["model"]["sha256"][:12]
     assert refused(run, model=str(other)) == (
         f"{other}: not the model of the run, which has SHA-256 {digest}...; give the right file with --model"

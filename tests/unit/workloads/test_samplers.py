@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 
-from nsim.errors import RunError
+from nsim.errors import ModelFileError, RunError
 from nsim.workloads.samplers import (
     DDIM,
     DDPM,
     DIFFUSION_STEPS,
+    AnalyticDPM,
     Denoiser,
+    DPMSolver,
     SamplerSpec,
     initial_noise,
     linear_schedule,
@@ -20,6 +25,9 @@ from nsim.workloads.samplers import (
     sample,
     trajectory,
 )
+from nsim.workloads.samplers.analytic import mean_square_eps, read_statistics, save_statistics
+from nsim.workloads.samplers.scheduler_object import SchedulerObject
+from nsim.workloads.samplers.walk import initial_state
 
 SHAPE = (3, 1, 4, 4)
 ALPHA_BAR = linear_schedule(DIFFUSION_STEPS).alpha_bar
@@ -42,6 +50,7 @@ def gaussian_denoiser(deviation: float) -> Denoiser:
         ("ddim:1", [999]),
         ("ddim:3", [999, 665, 332]),
         ("ddim:1000", list(range(999, 0, -1))),
+        ("dpm-solver:50", list(range(999, 0, -20))),
         ("ddpm:1000", list(range(999, -1, -1))),
         ("ddpm-small:1000", list(range(999, -1, -1))),
     ],
@@ -159,14 +168,14 @@ def test_the_denoiser_gets_float32_images_and_int64_times() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["ddim", "ddim:", "ddim:-5", "ddim:50 ", "dpm-solver:20", "ddpm-large:1000", ""]
+    "text", ["ddim", "ddim:", "ddim:-5", "ddim:50 ", "dpm-solver:20@0.5", "ddpm-large:1000", ""]
 )
 def test_an_unknown_sampler_is_refused(text: str) -> None:
     with pytest.raises(RunError) as error:
         parse_sampler(text)
     assert str(error.value) == (
-        f"sampler {text!r} is none of ddim:N (N from 1 to 1000), ddpm:1000, ddpm-small:1000; "
-        "for example ddim:50"
+        f"sampler {text!r} is none of ddim:N (N from 1 to 1000), ddpm:1000, ddpm-small:1000, dpm-solver:N, "
+        "analytic:N, absorbing:N or absorbing:N@TEMPERATURE (tokens); for example ddim:50"
     )
 
 
@@ -189,6 +198,175 @@ def test_ddpm_refuses_fewer_steps(kind: str) -> None:
     )
 
 
-@pytest.mark.parametrize("text", ["ddim:50", "ddpm:1000", "ddpm-small:1000"])
+@pytest.mark.parametrize("text", ["ddim:50", "ddpm:1000", "ddpm-small:1000", "dpm-solver:20", "analytic:50"])
 def test_a_sampler_prints_as_it_was_written(text: str) -> None:
     assert str(parse_sampler(text)) == text
+
+
+# ---- DPM-Solver++ -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("steps", [1, 2, 10, 50])
+def test_dpm_solver_multiplies_gaussian_data_by_known_factors(steps: int) -> None:
+    """The paper's algorithm 2 on a number: x0 = c_t x_t, with everything else as it is written there."""
+    deviation = 0.1  # small enough that no x0 reaches the clamp
+    spec = SamplerSpec("dpm-solver", steps)
+    times = [*spec.build(seed=0).timesteps, 0]
+    a, b = np.sqrt(ALPHA_BAR), np.sqrt(1 - ALPHA_BAR)
+    log_snr = np.log(a) - np.log(b)
+    x, x0_before, h_before = 1.0, 0.0, 0.0
+    for i, (t, s) in enumerate(pairwise(times)):
+        x0 = a[t] * deviation**2 / (ALPHA_BAR[t] * deviation**2 + 1 - ALPHA_BAR[t]) * x
+        h = log_snr[s] - log_snr[t]
+        r = h_before / h
+        d = x0 if i == 0 or s == 0 else (1 + 1 / (2 * r)) * x0 - 1 / (2 * r) * x0_before
+        x = b[s] / b[t] * x - a[s] * (np.exp(-h) - 1) * d
+        x0_before, h_before = x0, h
+    images = sample(gaussian_denoiser(deviation), spec, SHAPE, seed=1)
+    assert images.dtype == np.float32
+    np.testing.assert_allclose(images, x * initial_noise(SHAPE, seed=1), rtol=0, atol=1e-6)
+
+
+def test_dpm_solver_is_of_second_order_where_ddim_is_of_first() -> None:
+    """Towards the exact flow ``x_0 = x_T sqrt(var_0 / var_T)``, errors fall with the square of the steps."""
+    deviation = 0.5
+    variance = ALPHA_BAR * deviation**2 + 1 - ALPHA_BAR
+    start = np.full(SHAPE, 0.5)
+    exact = start * np.sqrt(variance[0] / variance[-1])
+
+    def error(kind: str, steps: int) -> float:
+        walk = SamplerSpec(kind, steps).build(seed=0)
+        *_, last = trajectory(gaussian_denoiser(deviation), walk, start.astype(np.float32))
+        return float(np.abs(last.x - exact).max())
+
+    assert error("dpm-solver", 50) < 0.1 * error("ddim", 50)
+    assert error("dpm-solver", 25) > 2.5 * error("dpm-solver", 50)
+
+
+def test_dpm_solver_begins_with_a_step_of_ddim() -> None:
+    rng = np.random.default_rng(0)
+    x, eps = rng.standard_normal((2, *SHAPE), dtype=np.float32)
+    solver, ddim = DPMSolver(), DDIM()
+    for sampler in (solver, ddim):
+        sampler.set_timesteps(10)
+    # the two write one formula differently: eps here is that of the clamped x0
+    x0 = np.clip((x - np.sqrt(1 - ALPHA_BAR[999]) * eps) / np.sqrt(ALPHA_BAR[999]), -1, 1)
+    own = (x - np.sqrt(ALPHA_BAR[999]) * x0) / np.sqrt(1 - ALPHA_BAR[999])
+    np.testing.assert_allclose(
+        solver.step(eps, 999, x).prev_sample, ddim.step(own, 999, x).prev_sample, rtol=0, atol=2e-5
+    )
+
+
+def test_dpm_solver_refuses_to_be_taken_up_in_the_middle() -> None:
+    with pytest.raises(RunError) as error:
+        [*trajectory(gaussian_denoiser(0.1), SamplerSpec("dpm-solver", 5).build(0), np.zeros(SHAPE), first=2)]
+    assert str(error.value) == (
+        "dpm-solver: the step to t = 599 was not taken here, and this one needs what it found; "
+        "start the walk from its first time"
+    )
+
+
+# ---- Analytic-DPM -------------------------------------------------------------------------------
+
+
+def gaussian_mean_square(deviation: float) -> np.ndarray:
+    """E[eps^2] of the best denoiser: (1 - ab) / (ab d^2 + 1 - ab)."""
+    return (1 - ALPHA_BAR) / (ALPHA_BAR * deviation**2 + 1 - ALPHA_BAR)
+
+
+@pytest.mark.parametrize("steps", [5, 50, 1000])
+def test_analytic_variance_is_that_of_the_true_reverse_step(steps: int) -> None:
+    """Of Gaussian data x_s given x_t is Gaussian, with a variance known from conditioning alone."""
+    deviation = 0.3
+    sampler = AnalyticDPM(0, gaussian_mean_square(deviation))
+    sampler.set_timesteps(steps)
+    variance = ALPHA_BAR * deviation**2 + 1 - ALPHA_BAR
+    for t, s in pairwise(sampler.timesteps.tolist()):
+        covariance = np.sqrt(ALPHA_BAR[t] / ALPHA_BAR[s]) * variance[s]
+        assert sampler.variance(t) == pytest.approx(variance[s] - covariance**2 / variance[t], rel=1e-9)
+
+
+def test_analytic_gives_gaussian_data_their_deviation_in_fewer_steps() -> None:
+    walk = AnalyticDPM(3, gaussian_mean_square(0.2))
+    walk.set_timesteps(200)
+    *_, last = trajectory(gaussian_denoiser(0.2), walk, initial_noise((64, 1, 8, 8), 3))
+    assert abs(last.x.std() / 0.2 - 1) < 0.05
+
+
+def test_statistics_are_measured_saved_and_kept_apart(tmp_path: Path) -> None:
+    images = np.random.default_rng(0).normal(0, 0.3, (400, 1, 8, 8)).astype(np.float32)
+    times = np.arange(19, 1000, 20)
+    found = mean_square_eps(gaussian_denoiser(0.3), images, times, seed=0)
+    np.testing.assert_allclose(found[times], gaussian_mean_square(0.3)[times], rtol=0.03)
+    path = tmp_path / "model.ms_eps.npz"
+    assert read_statistics(path, "a" * 64) is None
+    save_statistics(path, found, "a" * 64)
+    np.testing.assert_array_equal(read_statistics(path, "a" * 64), found)
+    with pytest.raises(ModelFileError, match="statistics of another model file, aaaaaaaaaaaa; remove it"):
+        read_statistics(path, "b" * 64)
+
+
+def test_analytic_without_statistics_says_how_to_make_them() -> None:
+    with pytest.raises(RunError, match="make them with `nsim statistics MODEL`"):
+        SamplerSpec("analytic", 50).build(0)
+
+
+# ---- scheduler objects --------------------------------------------------------------------------
+
+
+class TorchDDIM:
+    """A scheduler as diffusers writes them: torch tensors, a config apart, scaled input, a generator."""
+
+    init_noise_sigma = 2.0
+
+    def set_timesteps(self, steps: int) -> None:
+        self.timesteps = torch.arange(999, -1, -(1000 // steps))
+
+    def scale_model_input(self, sample: torch.Tensor, timestep: int) -> torch.Tensor:
+        return sample / 2
+
+    def step(
+        self, model_output: torch.Tensor, timestep: int, sample: torch.Tensor, generator: torch.Generator
+    ) -> SimpleNamespace:
+        assert model_output.dtype == sample.dtype == torch.float32
+        noise = torch.randn(sample.shape, generator=generator)
+        return SimpleNamespace(prev_sample=sample - model_output + 0.1 * noise)
+
+
+def test_a_scheduler_object_walks_as_its_own_loop_would() -> None:
+    scheduler = TorchDDIM()
+    scheduler.set_timesteps(4)
+    walk = SchedulerObject(scheduler, seed=7)
+    assert str(walk) == "TorchDDIM:4"
+    assert walk.timesteps.tolist() == [999, 749, 499, 249]
+    x = initial_state(walk, SHAPE, seed=7)
+    np.testing.assert_array_equal(x, 2 * initial_noise(SHAPE, seed=7))
+    seen = []
+
+    def denoise(x: np.ndarray, t: np.ndarray) -> np.ndarray:
+        seen.append(x)
+        return (x * 0.5).astype(np.float64)
+
+    *_, last = trajectory(denoise, walk, x)
+    expected, generator = torch.from_numpy(x), torch.Generator().manual_seed(7)
+    for _ in range(4):
+        expected = expected - expected / 4 + 0.1 * torch.randn(SHAPE, generator=generator)
+    np.testing.assert_allclose(last.x, expected.numpy(), rtol=1e-6)
+    np.testing.assert_array_equal(seen[0], x / 2)
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "message"),
+    [
+        (object(), "sampler object: no set_timesteps, timesteps, step; a scheduler has set_timesteps"),
+        (SimpleNamespace(set_timesteps=1, step=1, timesteps=[]), "its timesteps are not set, and a denoiser"),
+        (
+            SimpleNamespace(set_timesteps=1, step=1, timesteps=np.array([999.0, 500.5])),
+            "its timesteps are 999, 500.5, ..., and a denoiser takes whole numbers; call set_timesteps",
+        ),
+    ],
+)
+def test_what_is_no_scheduler_is_refused(scheduler: object, message: str) -> None:
+    with pytest.raises(RunError) as error:
+        SchedulerObject(scheduler, 0)
+    assert message in str(error.value)
