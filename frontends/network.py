@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import networkx as nx
 
 PopulationKind = Literal["source", "neuron", "analog"]
+Streams = Literal["traced", "host", "graded", "colocate"]
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,8 @@ class Projection:
     and bias are the BatchNorm and the convolution's bias, kept after the sum as in the traced model.
     ``target_channels`` is (first, past-the-last) channel in the target. In a quantised network the kernel
     holds integers and ``shift`` takes the place of scale and bias: the contribution is
-    ``2**shift * (kernel applied to source)``, halves rounded up where the shift is negative.
+    ``2**shift * (kernel applied to source)``, halves rounded up where the shift is negative. ``wait``: ticks
+    that its spikes are held, at the least, beyond the one they take to the target.
     """
 
     name: str
@@ -100,6 +102,7 @@ class Projection:
     scale: np.ndarray | None = None
     bias: np.ndarray | None = None
     shift: int | None = None
+    wait: int = 0
 
 
 @dataclass(frozen=True)
@@ -154,7 +157,9 @@ class Network:
     """Populations, projections and host ops of one denoiser call: image x, diffusion time t, to ``output``.
 
     Everything is named by the module path it came from. ``image`` and ``diffusion_time`` name the inputs.
-    ``streams_via_host``: laid out so that analog populations are summed beside the cores, which takes a tick.
+    ``streams``: where analog populations live once it is laid out. As ``traced``, or summed by the ``host``
+    beside the cores; on cores of their own, sending values (``graded``); or beside the neurons that read them
+    (``colocate``, see `homes`). Each but the last takes a tick.
     Raises ValueError when a projection, bias or host op names something that is not there.
     """
 
@@ -167,7 +172,7 @@ class Network:
     projections: tuple[Projection, ...]
     biases: tuple[HostBias, ...]
     host_ops: tuple[HostOp, ...]
-    streams_via_host: bool = False
+    streams: Streams = "traced"
 
     def __post_init__(self) -> None:
         known = {p.name for p in self.populations} | {h.name for h in self.host_ops} | {self.diffusion_time}
@@ -226,24 +231,53 @@ class Network:
             graph.add_edges_from((name, op.name, {"item": op}) for name in op.inputs)
         return graph
 
+    @property
+    def streams_via_host(self) -> bool:
+        """Whether analog populations are summed beside the cores."""
+        return self.streams == "host"
+
+    @cached_property
+    def homes(self) -> dict[str, str]:
+        """With ``colocate``: stream to the neurons it lies beside, the first that read it as it is."""
+        homes: dict[str, str] = {}
+        kinds = self.population_by_name
+        for p in self.projections if self.streams == "colocate" else ():
+            stream, reader = kinds[p.source], kinds[p.target]
+            as_it_is = p.kernel.is_identity and stream.shape == reader.shape
+            if stream.kind == "analog" and reader.kind == "neuron" and as_it_is:
+                homes.setdefault(stream.name, reader.name)
+        return homes
+
     @cached_property
     def depth(self) -> dict[str, int]:
-        """Longest path to each population, in spiking layers before it: the tick its first step can run.
+        """Longest path to each population, in ticks: the tick its first step can run.
 
-        With ``streams_via_host`` a neuron hears of a stream one tick after the stream has its last spikes.
+        Spikes take a tick, and wait where a projection says so. A stream takes one to a neuron by way of the
+        host, and to all that read it when cores hold it; none to the neurons that it lies beside.
         """
         import networkx as nx
 
-        kind = {p.name: p.kind for p in self.populations}
         depth: dict[str, int] = {}
         for name in nx.topological_sort(self.graph):
-            late = self.streams_via_host and kind.get(name) == "neuron"
+            waits = {p.source: p.wait for p in sorted(self.incoming(name), key=lambda p: p.wait)}
             before = (
-                depth[p] + (kind.get(p) == "neuron" or (late and kind.get(p) == "analog"))
+                depth[p] + self._ticks_between(p, name) + waits.get(p, 0)
                 for p in self.graph.predecessors(name)
             )
             depth[name] = max(before, default=0)
         return depth
+
+    def _ticks_between(self, before: str, after: str) -> int:
+        source, target = self.population_by_name.get(before), self.population_by_name.get(after)
+        if source is None or source.kind == "source":
+            return 0
+        if source.kind == "neuron":
+            return 1
+        if target is None or self.streams == "traced":
+            return 0
+        if self.streams == "host":
+            return int(target.kind == "neuron")
+        return int(self.homes.get(before) != after)
 
     @cached_property
     def execution_order(self) -> tuple[Population | HostOp, ...]:

@@ -67,12 +67,22 @@ def map_command(
     Example: nsim map sddpm-digits --chip loihi
     """
     import nsim
+    from nsim.cli_map import show_with_policies
+    from nsim.hw_models.catalog import can_be_simulated
+    from nsim.hw_models.mapping.layout import cut_into_cores
     from nsim.reports.estimate import static_estimate
+    from nsim.reports.layout_tables import layout_facts, layout_tables
     from nsim.reports.tables import mapping_facts, mapping_tables
 
-    mapping = nsim.map(_load(model, time_steps, v_threshold), chip, policy, placement, traffic, schedule)
-    estimate = static_estimate(mapping, rate, mapping.chip.calibration(calibration))
-    show(mapping_facts(mapping, estimate) if as_json else mapping_tables(mapping, estimate))
+    loaded = _load(model, time_steps, v_threshold)
+    if can_be_simulated(chip):
+        mapping = nsim.map(loaded, chip, policy, placement, traffic, schedule)
+        estimate = static_estimate(mapping, rate, mapping.chip.calibration(calibration))
+        said = mapping_facts(mapping, estimate) if as_json else mapping_tables(mapping, estimate)
+    else:
+        layout = cut_into_cores(loaded, chip, policy, schedule)
+        said = layout_facts(layout, rate) if as_json else layout_tables(layout, rate)
+    show_with_policies(said, loaded, chip, rate, calibration, schedule)
 
 
 @app.command()

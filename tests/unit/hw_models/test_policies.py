@@ -13,7 +13,7 @@ from nsim.errors import MappingError
 from nsim.frontends.kernel import Kernel
 from nsim.frontends.network import Network, NeuronModel, Population, Projection
 from nsim.hw_models.catalog import load_chip
-from nsim.hw_models.mapping.partition import on_chip
+from nsim.hw_models.mapping.grid import on_chip
 from nsim.hw_models.mapping.policies import Policy, lay_out
 from nsim.hw_models.spec import ChipSpec
 from nsim.simulator.core_counts import calls_beside_cores
@@ -125,5 +125,5 @@ def test_policies_that_a_chip_cannot_have(policy: Policy, chip: ChipSpec, reason
 def test_the_traced_network_is_left_alone() -> None:
     network = shortcut_network()
     assert lay_out(network, "host", LOIHI) is not network
-    assert not network.streams_via_host
-    assert network.depth == replace(network, streams_via_host=False).depth
+    assert network.streams == "traced"
+    assert network.depth == replace(network, streams="traced").depth
