@@ -22,10 +22,10 @@ def show_with_policies(
 ) -> None:
     """Show facts (as JSON) or tables of a layout, and what every policy would take instead."""
     from nsim.reports.footprint import policies_side_by_side
-    from nsim.reports.layout_tables import policy_table
+    from nsim.reports.layout_tables import policy_tables
 
     compared = policies_side_by_side(model, chip, rate, calibration, schedule)
     if isinstance(said, dict):
         show(said | {"policies": [asdict(footprint) for footprint in compared]})
     else:
-        show([*said, policy_table(compared, rate)])
+        show([*said, *policy_tables(compared, rate)])

@@ -88,7 +88,10 @@ def footprint_of(layout: Layout, rate: float, calibration: str | None = None) ->
 
 
 def operations_on_cores(layout: Layout) -> tuple[int, int]:
-    """Weight uses per time step: by spikes if every neuron fired, and by values of streams."""
+    """Weight uses per time step: by spikes if every neuron fired, and by values of streams.
+
+    An up-sampled spike counts under every tap, as a kernel that is stored once is applied.
+    """
     network, total = layout.laid_out, {"neuron": 0, "analog": 0}
     for name in layout.grids:
         for resident in residents(network, name):

@@ -65,17 +65,21 @@ def layout_tables(layout: Layout, rate: float) -> list[Table | str]:
     return [head, layers, use]
 
 
-def policy_table(footprints: list[Footprint], rate: float) -> Table:
-    """All policies side by side."""
+def policy_tables(footprints: list[Footprint], rate: float) -> list[Table | str]:
+    """All policies side by side, and below why some are refused and what the figures leave out."""
     table = Table(
         "streams",
         *map(_right, ("cores", "chips", "AC", "MAC", "MAC host", "packets", "ticks", "uJ/call", "ms/call")),
-        "not in it, or why not",
         title=f"Every policy at a rate of {rate:g}: operations and packets per time step, cores in order",
     )
+    notes: dict[str, list[str]] = {}
     for f in footprints:
-        table.add_row(f.policy, *footprint_cells(f), f.refused or f.unknown)
-    return table
+        table.add_row(f.policy, *footprint_cells(f))
+        if f.refused:
+            notes.setdefault(f.refused, []).append(f.policy)
+        elif f.unknown:
+            notes.setdefault(f"no figure for: {f.unknown}", []).append(f.policy)
+    return [table, *(f"{', '.join(policies)}: {note}" for note, policies in notes.items())]
 
 
 def footprint_cells(f: Footprint) -> list[str]:

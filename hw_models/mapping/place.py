@@ -68,7 +68,11 @@ def place(cores: int, flow: Flow, chip: ChipSpec, order: Order, seed: int = 0) -
 
 
 def place_row_major(cores: int, chip: ChipSpec) -> Placement:
-    """Fill tiles in order of core id, column by column (tile id = tiles_y * x + y), chip after chip."""
+    """Fill tiles in order of core id, column by column (tile id = tiles_y * x + y), chip after chip.
+
+    Raises MappingError when the largest known system of this chip is too small.
+    """
+    check_room(cores, chip)
     return _at_slots(np.arange(cores), -(-cores // chip.cores), chip)
 
 
@@ -77,8 +81,8 @@ def check_room(cores: int, chip: AnyChip) -> None:
     if cores > chip.cores * chip.chips_max:
         raise MappingError(
             f"{chip.name}: the network needs {cores:,} cores, the largest system has "
-            f"{chip.cores * chip.chips_max:,} on {chip.chips_max} chips; use a smaller model, "
-            "a chip with larger cores, or --multiplex to load layers in turn"
+            f"{chip.cores * chip.chips_max:,} on {chip.chips_max} chips; use a smaller model "
+            "or a chip with larger cores"
         )
 
 
