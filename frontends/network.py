@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import networkx as nx
 
 PopulationKind = Literal["source", "neuron", "analog"]
+Streams = Literal["traced", "host", "graded", "colocate"]
 
 
 @dataclass(frozen=True)
@@ -180,7 +181,9 @@ class Network:
 
     Everything is named by the module path it came from. ``image`` and ``diffusion_time`` name the inputs;
     None for a network that takes no diffusion time.
-    ``streams_via_host``: laid out so that analog populations are summed beside the cores, which takes a tick.
+    ``streams``: where analog populations live once it is laid out. As ``traced``, or summed by the ``host``
+    beside the cores; on cores of their own, sending values (``graded``); or beside the neurons that read them
+    (``colocate``, see `homes`). Each but the last takes a tick.
     Raises ValueError when a projection, bias or host op names something that is not there.
     """
 
@@ -193,7 +196,7 @@ class Network:
     projections: tuple[Projection, ...]
     biases: tuple[HostBias, ...]
     host_ops: tuple[HostOp, ...]
-    streams_via_host: bool = False
+    streams: Streams = "traced"
 
     def __post_init__(self) -> None:
         names = [*(item.name for item in self._items), *filter(None, [self.diffusion_time])]
@@ -258,24 +261,49 @@ class Network:
         graph.add_edges_from((p.host_op, p.name, {"item": p}) for p in self.populations if p.host_op)
         return graph
 
+    @property
+    def streams_via_host(self) -> bool:
+        """Whether analog populations are summed beside the cores."""
+        return self.streams == "host"
+
+    @cached_property
+    def homes(self) -> dict[str, str]:
+        """With ``colocate``: stream to the neurons it lies beside, the first that read it as it is."""
+        homes: dict[str, str] = {}
+        kinds = self.population_by_name
+        for p in self.projections if self.streams == "colocate" else ():
+            stream, reader = kinds[p.source], kinds[p.target]
+            as_it_is = p.kernel.is_identity and stream.shape == reader.shape
+            if stream.kind == "analog" and reader.kind == "neuron" and as_it_is:
+                homes.setdefault(stream.name, reader.name)
+        return homes
+
     @cached_property
     def depth(self) -> dict[str, int]:
-        """Longest path to each population, in spiking layers before it: the tick its first step can run.
+        """Longest path to each population, in ticks: the tick its first step can run.
 
-        With ``streams_via_host`` a neuron hears of a stream one tick after the stream has its last spikes.
+        Spikes take a tick. A stream takes one to a neuron by way of the host, and to all that read it when
+        cores hold it; none to the neurons that it lies beside.
         """
         import networkx as nx
 
-        kind = {p.name: p.kind for p in self.populations}
         depth: dict[str, int] = {}
         for name in nx.topological_sort(self.graph):
-            late = self.streams_via_host and kind.get(name) == "neuron"
-            before = (
-                depth[p] + (kind.get(p) == "neuron" or (late and kind.get(p) == "analog"))
-                for p in self.graph.predecessors(name)
-            )
+            before = (depth[p] + self._ticks_between(p, name) for p in self.graph.predecessors(name))
             depth[name] = max(before, default=0)
         return depth
+
+    def _ticks_between(self, before: str, after: str) -> int:
+        source, target = self.population_by_name.get(before), self.population_by_name.get(after)
+        if source is None or source.kind == "source":
+            return 0
+        if source.kind == "neuron":
+            return 1
+        if target is None or self.streams == "traced":
+            return 0
+        if self.streams == "host":
+            return int(target.kind == "neuron")
+        return int(self.homes.get(before) != after)
 
     @cached_property
     def execution_order(self) -> tuple[Population | HostOp, ...]:

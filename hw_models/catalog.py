@@ -51,17 +51,22 @@ def load_any_chip(name_or_path: str) -> AnyChip:
 
 
 def load_chip(name_or_path: str) -> ChipSpec:
-    """Load a chip that networks can be laid out on; errors as for `load_any_chip`.
+    """Load a chip that networks can be simulated on; errors as for `load_any_chip`.
 
-    MappingError for a chip whose cores the mapper does not know yet.
+    MappingError for a chip of another family.
     """
     chip = load_any_chip(name_or_path)
     if not isinstance(chip, ChipSpec):
         raise MappingError(
-            f"{chip.name}: networks cannot be laid out on {chip.family} cores yet, only on synapse_lists; "
-            f"`nsim chips` lists the families"
+            f"{chip.name}: `nsim map` lays networks out on {chip.family} cores, but only chips of "
+            "synapse_lists cores can be simulated; `nsim chips` lists the families"
         )
     return chip
+
+
+def can_be_simulated(name_or_path: str) -> bool:
+    """Whether networks can be simulated on a chip, rather than laid out only; errors as `load_any_chip`."""
+    return isinstance(load_any_chip(name_or_path), ChipSpec)
 
 
 def find_chip_file(name_or_path: str) -> Path:

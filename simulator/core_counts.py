@@ -18,7 +18,8 @@ import numpy as np
 
 from nsim.frontends.network import Network, Projection
 from nsim.hw_models.mapping.axons import axon_channels, axon_groups, channel_targets, spiking_inputs
-from nsim.hw_models.mapping.grid import CoreGrid, segment_reached
+from nsim.hw_models.mapping.grid import CoreGrid, residents, segment_reached
+from nsim.hw_models.mapping.layout import Layout
 from nsim.hw_models.mapping.listed import ListedMapping
 from nsim.hw_models.mapping.mapping import Mapping
 from nsim.simulator.count_kernels import count_by_unit, sum_by_core
@@ -285,7 +286,7 @@ def _owner(cuts: tuple[tuple[int, int], ...]) -> np.ndarray:
     return np.repeat(np.arange(len(cuts)), [b - a for a, b in cuts])
 
 
-def calls_beside_cores(mapping: Mapping) -> dict[tuple[str, str], int]:
+def calls_beside_cores(mapping: Layout) -> dict[tuple[str, str], int]:
     """What one image's call costs beside the cores: (layer, event) to count.
 
     Host ops; the image's convolution, done once by the host because the image is the same at every time
@@ -309,7 +310,7 @@ def calls_beside_cores(mapping: Mapping) -> dict[tuple[str, str], int]:
         for name in op.inputs:
             if name in mapping.grids and not network.streams_via_host:
                 add(op.name, "host_read", network.time_steps * network.population_by_name[name].size)
-    for name in mapping.grids:
+    for name in (held for grid in mapping.grids for held in residents(network, grid)):
         population = network.population_by_name[name]
         from_host = [b for b in network.biases if b.target == name]
         from_image = [
@@ -329,7 +330,9 @@ def calls_beside_cores(mapping: Mapping) -> dict[tuple[str, str], int]:
             )
         for bias in from_host:
             add(bias.host_op, "host_write", population.shape[0])
-        if any(network.population_by_name[p.source].kind == "analog" for p in network.incoming(name)):
+        if network.streams_via_host and any(
+            network.population_by_name[p.source].kind == "analog" for p in network.incoming(name)
+        ):
             if population.kind == "neuron":  # a new current at every time step, and none after the last
                 add(name, "bias_write", (network.time_steps + 1) * population.size)
         elif from_host or from_image or population.bias is not None or _has_bias(network, name):

@@ -13,11 +13,10 @@ from nsim.frontends.kernel import Kernel
 from nsim.frontends.model import Model
 from nsim.frontends.network import Network, NeuronModel, Population, Projection
 from nsim.hw_models.catalog import find_chip_file, load_chip
-from nsim.hw_models.mapping.flow import flow
 from nsim.hw_models.mapping.grid import CoreGrid
-from nsim.hw_models.mapping.mapping import Mapping
+from nsim.hw_models.mapping.layout import Layout
+from nsim.hw_models.mapping.mapping import Mapping, with_places
 from nsim.hw_models.mapping.partition import partition
-from nsim.hw_models.mapping.place import place_row_major
 from nsim.hw_models.mapping.policies import Policy, lay_out
 from nsim.hw_models.mapping.schedule import Schedule
 from nsim.hw_models.spec import ChipSpec
@@ -55,20 +54,16 @@ def map_on(
 ) -> Mapping:
     """`map_model`, on a chip that need not be a file."""
     laid_out = lay_out(network, policy, chip)
-    grids = partition(laid_out, chip, schedule)
-    placement = place_row_major(sum(grid.size for grid in grids.values()), chip)
-    packets = flow(laid_out, grids)
-    return Mapping(
-        model_of(network),
-        chip,
-        find_chip_file("loihi"),
-        laid_out,
-        grids,
-        placement,
-        packets,
-        policy,
+    layout = Layout(
+        model=model_of(network),
+        chip=chip,
+        chip_file=find_chip_file("loihi"),
+        laid_out=laid_out,
+        grids=partition(laid_out, chip, schedule),
+        policy=policy,
         schedule=schedule,
     )
+    return with_places(layout, "row-major")
 
 
 def join(populations: list[Population], projections: list[Projection], time_steps: int = 3) -> Network:

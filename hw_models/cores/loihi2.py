@@ -32,3 +32,8 @@ def conv_block_width(rows: int, channels: int, core: PoolCore) -> int:
 def conv_cores(width: int, rows: int, channels: int, core: PoolCore) -> int:
     """Cores of a convolution's output ``width`` x ``rows`` x ``channels``, cut along the width only."""
     return -(-width // conv_block_width(rows, channels, core))
+
+
+def dense_words(synapses: int, core: PoolCore) -> int:
+    """Words of a core's part of a dense layer: so many bits for each synapse (see the chip file)."""
+    return -(-synapses * core.dense_synapse_bits.value // core.word_bits.value)

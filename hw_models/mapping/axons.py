@@ -29,6 +29,18 @@ def spiking_inputs(network: Network, population: str) -> list[Projection]:
     return [p for p in network.incoming(population) if kinds[p.source].kind == "neuron"]
 
 
+def carried_inputs(network: Network, population: str) -> list[Projection]:
+    """Projections whose packets come from cores: spikes, and the values of streams that cores hold."""
+    kinds = network.population_by_name
+    values = network.streams in ("graded", "colocate")
+    return [
+        p
+        for p in network.incoming(population)
+        if kinds[p.source].kind == "neuron"
+        or (values and kinds[p.source].kind == "analog" and network.homes.get(p.source) != population)
+    ]
+
+
 def axon_groups(projections: list[Projection]) -> list[list[Projection]]:
     """Projections into one population, together where they share packets and axons.
 

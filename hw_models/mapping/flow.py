@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
 from nsim.frontends.network import Network, Projection
-from nsim.hw_models.mapping.axons import axon_channels, axon_groups, spiking_inputs
-from nsim.hw_models.mapping.grid import CoreGrid, segment_reached
+from nsim.hw_models.mapping.axons import axon_channels, axon_groups, carried_inputs
+from nsim.hw_models.mapping.grid import CoreGrid, residents, segment_reached
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,15 +27,39 @@ def flow(network: Network, grids: dict[str, CoreGrid], rate: np.ndarray | None =
     A spiking neuron sends one packet to each core that holds a target of it, for every geometry by which it
     reaches that core.
     """
-    parts = [
-        _pairs(network, group, grids[group[0].source], grid)
-        for name, grid in grids.items()
-        for group in axon_groups(spiking_inputs(network, name))
-    ]
+    parts = [_pairs(network, group, *ends) for group, *ends in _carried(network, grids)]
     empty = [np.zeros(0, np.int64)]
     source, target, neurons = (np.concatenate([p[i] for p in parts] or empty) for i in range(3))
     packets = neurons.astype(np.float64) if rate is None else neurons * rate[source]
     return Flow(source, target, packets)
+
+
+@dataclass(frozen=True)
+class Sent:
+    """Packets of one time step: of ``spikes`` if every neuron fired, and with the ``values`` of streams."""
+
+    spikes: int
+    values: int
+
+
+def sent(network: Network, grids: dict[str, CoreGrid]) -> Sent:
+    """Packets between cores in one time step; a stream sends the value of every element in each."""
+    total = {"neuron": 0, "analog": 0}
+    for group, source, target in _carried(network, grids):
+        kind = network.population_by_name[group[0].source].kind
+        total[kind] += int(_pairs(network, group, source, target)[2].sum())
+    return Sent(total["neuron"], total["analog"])
+
+
+def _carried(
+    network: Network, grids: dict[str, CoreGrid]
+) -> Iterator[tuple[list[Projection], CoreGrid, CoreGrid]]:
+    """Projections that share packets, with the cores that send and those that receive them."""
+    for name, grid in grids.items():
+        for resident in residents(network, name):
+            for group in axon_groups(carried_inputs(network, resident)):
+                source = group[0].source
+                yield group, grids[network.homes.get(source, source)], grid
 
 
 def _pairs(

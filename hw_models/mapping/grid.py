@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 
-from nsim.frontends.network import Projection
-from nsim.hw_models.mapping.axons import Cuts
+from nsim.frontends.network import Network, Population, Projection
+from nsim.hw_models.mapping.axons import Cuts, spiking_inputs
 
 RESOURCES = ("compartments", "synaptic_words", "input_axons", "output_axons", "words_per_axon")
 
@@ -76,3 +76,36 @@ def segment_reached(
         np.stack([t[a:b].any(axis=0) for a, b in cuts])
         for t, cuts in zip(taps, (grid.rows, grid.columns), strict=True)
     )
+
+
+def on_chip(network: Network) -> list[Population]:
+    """Populations with cores of their own: neurons, streams that cores hold, elements that the host reads.
+
+    A stream that the host sums and no spike reaches directly needs none, nor one that lies beside neurons.
+    """
+    held = network.streams in ("graded", "colocate")
+    return [
+        p
+        for p in network.populations
+        if p.kind == "neuron"
+        or (p.kind == "analog" and p.name not in network.homes and (held or spiking_inputs(network, p.name)))
+    ]
+
+
+def residents(network: Network, population: str) -> list[str]:
+    """What the cores of a population hold: the streams that lie beside it, and itself."""
+    return [*(stream for stream, home in network.homes.items() if home == population), population]
+
+
+def in_order(network: Network, grids: dict[str, CoreGrid]) -> dict[str, CoreGrid]:
+    """The grids of all populations on cores, in order of execution, with core ids from 0 on."""
+    first, placed = 0, {}
+    for population in on_chip(network):
+        placed[population.name] = replace(grids[population.name], first_core=first)
+        first += grids[population.name].size
+    return placed
+
+
+def block_sizes(size: int) -> list[int]:
+    """Block sizes worth trying along an axis: for every number of blocks the most even one, largest first."""
+    return sorted({-(-size // parts) for parts in range(1, size + 1)}, reverse=True)

@@ -25,7 +25,7 @@ from nsim.hw_models.mapping.axons import (
     spiking_inputs,
     use_by_block,
 )
-from nsim.hw_models.mapping.grid import RESOURCES, CoreGrid, segment_reached
+from nsim.hw_models.mapping.grid import RESOURCES, CoreGrid, block_sizes, in_order, on_chip, segment_reached
 from nsim.hw_models.mapping.reach import segments
 from nsim.hw_models.mapping.schedule import Schedule, Timetable, timetable, waits_too_long
 from nsim.hw_models.mapping.storage import SynapseStorage
@@ -45,24 +45,7 @@ def partition(network: Network, chip: ChipSpec, schedule: Schedule = "pipelined"
     grids = _cut(plan) if plan.fewest_cores() <= chip.cores else None
     if grids is None or sum(grid.size for grid in grids.values()) > chip.cores:
         grids = _cut(_Plan(network, chip.core, times, chip_crossing=1))
-    first = 0
-    placed = {}
-    for population in on_chip(network):
-        placed[population.name] = replace(grids[population.name], first_core=first)
-        first += grids[population.name].size
-    return placed
-
-
-def on_chip(network: Network) -> list[Population]:
-    """Populations that live on cores: neurons, and the read-out elements of streams the host reads.
-
-    A stream that no spike reaches directly is summed beside the cores and needs none.
-    """
-    return [
-        p
-        for p in network.populations
-        if p.kind == "neuron" or (p.kind == "analog" and spiking_inputs(network, p.name))
-    ]
+    return in_order(network, grids)
 
 
 def _cut(plan: _Plan) -> dict[str, CoreGrid]:
@@ -163,7 +146,7 @@ class _Layer:
         the axons that this cut asks of the sources and, by its channel blocks, of the consumers. Raises
         MappingError when not even one neuron fits a core.
         """
-        asked = {c: self.asked_of_consumers(c) for c in _steps(self.population.shape[0])}
+        asked = {c: self.asked_of_consumers(c) for c in block_sizes(self.population.shape[0])}
         return self._cheapest({c: cost for c, cost in asked.items() if cost is not None})
 
     def coarsest(self) -> int:
@@ -172,7 +155,7 @@ class _Layer:
         MappingError when there is none, so not even for blocks of one neuron: their spikes go to more cores
         than a core has output axons for.
         """
-        for step in _steps(self.population.shape[0]):
+        for step in block_sizes(self.population.shape[0]):
             if self._cheapest({step: 0.0}) is not None:
                 return step
         raise self.too_large()
@@ -182,7 +165,7 @@ class _Layer:
         channels, height, width = self.population.shape
         shapes = [
             (-(-height // h) * -(-width // w) * -(-channels // c), h, w, c)
-            for h, w, c in product(_steps(height), _steps(width), asked_by_blocks)
+            for h, w, c in product(block_sizes(height), block_sizes(width), asked_by_blocks)
             if h * w * c * self.per_neuron <= self.limits["compartments"]
         ]
         best, cost = None, float("inf")
@@ -224,7 +207,7 @@ class _Layer:
 
     def largest_channel_block(self) -> int:
         """The most channels of one position that the compartments of a core hold, in even blocks."""
-        steps = _steps(self.population.shape[0])
+        steps = block_sizes(self.population.shape[0])
         return next((c for c in steps if c * self.per_neuron <= self.limits["compartments"]), 1)
 
     def asked_of_consumers(self, step: int) -> float | None:
@@ -326,8 +309,3 @@ class _Layer:
 
 def _fits(grid: CoreGrid) -> bool:
     return all(used.max() <= grid.limits[resource] for resource, used in grid.used.items())
-
-
-def _steps(size: int) -> list[int]:
-    """Block sizes worth trying along an axis: for every number of blocks the most even one."""
-    return sorted({-(-size // parts) for parts in range(1, size + 1)}, reverse=True)

@@ -10,7 +10,7 @@ import numpy as np
 
 from nsim.errors import MappingError
 from nsim.hw_models.mapping.flow import Flow
-from nsim.hw_models.spec import ChipSpec
+from nsim.hw_models.spec import AnyChip, ChipSpec
 
 Order = Literal["optimised", "row-major"]
 ORDERS: tuple[Order, ...] = get_args(Order)
@@ -72,15 +72,18 @@ def place_row_major(cores: int, chip: ChipSpec) -> Placement:
 
     Raises MappingError when the largest known system of this chip is too small.
     """
-    s = chip.structure
-    per_chip = s.tiles_x.value * s.tiles_y.value * s.cores_per_tile.value
-    if cores > per_chip * s.chips_max.value:
+    check_room(cores, chip)
+    return _at_slots(np.arange(cores), -(-cores // chip.cores), chip)
+
+
+def check_room(cores: int, chip: AnyChip) -> None:
+    """MappingError when the largest known system of this chip has fewer cores."""
+    if cores > chip.cores * chip.chips_max:
         raise MappingError(
             f"{chip.name}: the network needs {cores:,} cores, the largest system has "
-            f"{per_chip * s.chips_max.value:,} on {s.chips_max.value} chips; use a smaller model "
+            f"{chip.cores * chip.chips_max:,} on {chip.chips_max} chips; use a smaller model "
             "or a chip with larger cores"
         )
-    return _at_slots(np.arange(cores), -(-cores // per_chip), chip)
 
 
 def place_optimised(start: Placement, flow: Flow, chip: ChipSpec, seed: int) -> Placement:

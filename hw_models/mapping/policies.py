@@ -4,8 +4,13 @@
 ``host``     the stream stays on the processor beside the cores: what spikes add to it is read back from
              read-out elements in every time step, sums and 1x1 convolutions are done there, and every neuron
              that reads the stream is sent its current. Exact; transfers and host operations are counted.
-``graded``   the value travels as a multi-bit payload and each delivery is a multiply-accumulate.
-``colocate`` the sum lives in a compartment beside the soma that reads it.
+``graded``   cores hold the stream: what adds to it arrives as spikes and values, and in every time step each
+             element sends its value, as the payload of a packet, to all that read it; every delivery is a
+             multiply-accumulate. A stream takes neurons and a tick of its own.
+``colocate`` as ``graded``, but a stream lies beside the neurons that read it as it is, on the same cores, so
+             that they have its value without a packet, a multiplication or a tick.
+
+All of them compute what the traced network does.
 """
 
 from __future__ import annotations
@@ -16,30 +21,33 @@ from typing import Literal, get_args
 from nsim.errors import MappingError
 from nsim.frontends.network import Network
 from nsim.hw_models.mapping.expand import expand, refuse_step_factors
-from nsim.hw_models.spec import ChipSpec
+from nsim.hw_models.spec import AnyChip, PoolChip
 
 Policy = Literal["expand", "host", "graded", "colocate"]
 POLICIES: tuple[Policy, ...] = get_args(Policy)
 
 
-def lay_out(network: Network, policy: Policy, chip: ChipSpec) -> Network:
+def lay_out(network: Network, policy: Policy, chip: AnyChip) -> Network:
     """The network as cores and host hold it; MappingError with the reason for one it cannot have."""
     reason = why_unsupported(policy, chip)
     if reason is not None:
         raise MappingError(f"policy {policy!r} on {chip.name}: {reason}; use expand or host")
     refuse_step_factors(network)
-    return expand(network) if policy == "expand" else replace(network, streams_via_host=True)
+    return expand(network) if policy == "expand" else replace(network, streams=policy)
 
 
-def why_unsupported(policy: Policy, chip: ChipSpec) -> str | None:
+def why_unsupported(policy: Policy, chip: AnyChip) -> str | None:
     """Why a chip cannot have a policy; None if it can."""
-    if policy == "graded":
-        if not chip.core.graded_spikes:
-            return "its spikes are binary and carry no value"
-        return "graded streams are not modelled yet"
-    if policy == "colocate":
+    if policy in ("expand", "host"):
+        return None
+    programmable = isinstance(chip, PoolChip) and chip.core.programmable_neurons
+    if policy == "colocate" and not programmable:
         return (
             "no source says that a compartment can hold a value for the ticks until the next layer reads it: "
             "compartments pass their sums on within one tick"
         )
+    if not chip.graded_spikes:
+        return "its spikes are binary and carry no value"
+    if not isinstance(chip, PoolChip):
+        return f"how a {chip.family} core stores what a payload is multiplied by is not modelled"
     return None

@@ -59,6 +59,17 @@ class AnyChip(Model):
         return getattr(self, "calibrations", {})
 
     @property
+    def graded_spikes(self) -> bool:
+        """Whether a spike carries a value."""
+        return self.core.graded_spikes  # type: ignore[attr-defined]
+
+    @property
+    def chips_max(self) -> int:
+        """Chips of the largest known system."""
+        layout: Structure | CoreCount = self.structure  # type: ignore[attr-defined]
+        return layout.chips_max.value
+
+    @property
     def cores(self) -> int:
         """Cores on one chip."""
         layout: Structure | CoreCount = self.structure  # type: ignore[attr-defined]

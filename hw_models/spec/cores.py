@@ -78,6 +78,8 @@ class PoolCore(Model):
     """What a core with one memory for neurons, axons and synapses holds, as far as a compiler uses it.
 
     ``conv_block_neurons``: the largest block of a convolution; its kernel is stored once per core.
+    ``dense_synapse_bits``: what a synapse of a dense layer takes of it. ``programmable_neurons``: a neuron
+    runs a program of its own, so it can keep values beside its potential.
     """
 
     pool_kib: Count
@@ -89,8 +91,10 @@ class PoolCore(Model):
     word_bits: Count
     weight_bits: Count
     conv_block_neurons: Count
+    dense_synapse_bits: Count
     spike_bits: Count
     graded_spikes: bool
+    programmable_neurons: bool
 
 
 class CrossbarCore(Model):

@@ -7,9 +7,11 @@ import pytest
 
 from nsim.frontends.kernel import Kernel
 from nsim.frontends.network import Network, NeuronModel, Population, Projection
-from nsim.hw_models.catalog import load_chip
+from nsim.hw_models.catalog import load_any_chip, load_chip
 from nsim.hw_models.mapping.grid import CoreGrid
 from nsim.hw_models.mapping.partition import partition
+from nsim.hw_models.mapping.pool import partition_pool
+from nsim.hw_models.spec import PoolChip
 from tests.networks import Shape, join
 
 SOFT_RESET = NeuronModel(v_reset=None)
@@ -56,6 +58,21 @@ def pseudo_mobilenet() -> Network:
     return chain((32, 16, 16), [(f"layer {i}", k) for i, k in enumerate(kernels, 1)], SOFT_RESET)
 
 
+def pilotnet() -> Network:
+    """Road images of 66 x 200; five 3x3 convolutions and four dense layers, as in lava-dl's notebook."""
+    layers = [(24, (2, 2), (0, 0)), (36, (2, 2), (0, 0)), (48, (2, 2), (0, 0)), (64, (2, 1), (1, 0))]
+    layers.append((64, (1, 1), (0, 0)))
+    kernels, c_in, size = [], 3, (66, 200)
+    for c_out, stride, padding in layers:
+        kernels.append(Kernel(c_out, np.ones((c_out, c_in, 3, 3)), stride=stride, padding=padding))
+        c_in, size = c_out, kernels[-1].out_size(*size)
+    for c_out in (100, 50, 10, 1):
+        kernels.append(Kernel(c_out, np.ones((c_out, c_in, *size))))
+        c_in, size = c_out, (1, 1)
+    named = zip(("conv 1", "conv 2", "conv 3", "conv 4", "conv 5", *"abcd"), kernels, strict=True)
+    return chain((3, 66, 200), list(named), NeuronModel())
+
+
 def neurons(network: Network) -> int:
     return sum(p.size for p in network.neurons)
 
@@ -85,3 +102,27 @@ def test_the_networks_are_the_published_ones() -> None:
 def test_cores_on_loihi(network: Network, published: int, ours: int) -> None:
     found = cores(partition(network, load_chip("loihi")))
     assert found == ours <= 1.1 * published
+
+
+def test_cores_on_loihi2() -> None:
+    """74 published with the image's neurons (13), 61 without; shapes as in the notebook's partition table."""
+    network, chip = pilotnet(), load_any_chip("loihi2")
+    assert isinstance(chip, PoolChip)
+    shapes = {p.name: p.shape for p in network.neurons}
+    assert [shapes[f"conv {i}"] for i in range(1, 6)] == [
+        (24, 32, 99), (36, 15, 49), (48, 7, 24), (64, 4, 22), (64, 2, 20)
+    ]  # fmt: skip
+    grids = partition_pool(network, chip)
+    assert (cores(grids), cores(grids) - grids["input"].size) == (58, 46)
+    assert {name: int(grid.used["synaptic_words"].max()) for name, grid in grids.items()} == {
+        "input": 0,
+        "conv 1": 81,
+        "conv 2": 1080,
+        "conv 3": 1944,
+        "conv 4": 3456,
+        "conv 5": 4608,
+        "a": 12000,
+        "b": 1563,
+        "c": 157,
+        "d": 4,
+    }

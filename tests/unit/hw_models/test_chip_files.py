@@ -87,12 +87,12 @@ def test_names(bundled: dict[str, AnyChip]) -> None:
 @pytest.mark.parametrize(
     ("name", "family"), [("loihi2", "memory_pool"), ("speck", "convolution"), ("truenorth", "crossbar")]
 )
-def test_what_cannot_be_laid_out_on_yet(name: str, family: str) -> None:
+def test_what_cannot_be_simulated_on(name: str, family: str) -> None:
     with pytest.raises(MappingError) as error:
         load_chip(name)
     assert str(error.value) == (
-        f"{name}: networks cannot be laid out on {family} cores yet, only on synapse_lists; "
-        "`nsim chips` lists the families"
+        f"{name}: `nsim map` lays networks out on {family} cores, but only chips of "
+        "synapse_lists cores can be simulated; `nsim chips` lists the families"
     )
 
 

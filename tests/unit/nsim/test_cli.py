@@ -107,14 +107,42 @@ def test_chips_lists_and_shows_figures_with_sources(
         assert shown in " ".join(capsys.readouterr().out.split())
 
 
-def test_map_refuses_a_chip_it_cannot_lay_out_on(
+@pytest.mark.parametrize(
+    ("chip", "why"),
+    [
+        (
+            "truenorth",
+            "upblocks.2.neuron: one neuron hears 3,168 neurons over 2 axons each (ternary weights) and needs "
+            "6,336 axons, a core has 256: at most 128 inputs, 64 with 4-bit weights. 19 of 20 layers hear "
+            "more. Train it with grouped filters of so few inputs, or use another chip; sums in parts over "
+            "several cores are not modelled",
+        ),
+        (
+            "speck",
+            "sddpm-digits: 20 layers take a core each, speck has 9; use a model of fewer layers or another "
+            "chip",
+        ),
+    ],
+)
+def test_map_says_why_a_model_does_not_fit(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], chip: str, why: str
+) -> None:
+    assert nsim_exit_code(monkeypatch, "map", "sddpm-digits", "--chip", chip) == 2
+    assert capsys.readouterr().err == f"nsim: {why}\n"
+
+
+def test_map_sets_all_policies_side_by_side(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert nsim_exit_code(monkeypatch, "map", "sddpm-digits", "--chip", "truenorth") == 2
-    assert capsys.readouterr().err == (
-        "nsim: truenorth: networks cannot be laid out on crossbar cores yet, only on synapse_lists; "
-        "`nsim chips` lists the families\n"
-    )
+    facts = nsim_json(monkeypatch, capsys, "map", "sddpm-digits", "--chip", "loihi2", "--policy", "graded")
+    rows = {row["policy"]: row for row in facts["policies"]}
+    assert list(rows) == ["expand", "host", "graded", "colocate"]
+    assert facts["cores"] == rows["graded"]["cores"] == sum(layer["cores"] for layer in facts["layers"])
+    assert all(row["energy_uj"] is row["time_ms"] is None and row["unknown"] for row in rows.values())
+    # the same spikes and weights under all but expand; what is held beside a soma is sent less often
+    assert rows["host"]["ac"] == rows["graded"]["ac"] == rows["colocate"]["ac"] < rows["expand"]["ac"]
+    assert 0 == rows["host"]["mac"] < rows["colocate"]["mac"] < rows["graded"]["mac"]
+    assert rows["expand"]["packets"] < rows["colocate"]["packets"] < rows["graded"]["packets"]
 
 
 def test_silicon_says_what_is_unknown(

@@ -1,0 +1,135 @@
+"""A network cut into the cores of a chip of any family: what each holds and uses, without places yet."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nsim.frontends.model import Model
+from nsim.frontends.network import Network
+from nsim.html_table import html_table
+from nsim.hw_models.catalog import find_chip_file, load_any_chip
+from nsim.hw_models.mapping.conv_cores import partition_conv
+from nsim.hw_models.mapping.crossbar import partition_crossbar
+from nsim.hw_models.mapping.grid import CoreGrid
+from nsim.hw_models.mapping.partition import partition
+from nsim.hw_models.mapping.place import check_room
+from nsim.hw_models.mapping.policies import Policy, lay_out
+from nsim.hw_models.mapping.pool import partition_pool
+from nsim.hw_models.mapping.schedule import Schedule, Timetable, timetable
+from nsim.hw_models.spec import AnyChip
+
+PARTITIONS: dict[str, Callable[[Network, Any, Schedule], dict[str, CoreGrid]]] = {
+    "synapse_lists": partition,
+    "memory_pool": partition_pool,
+    "crossbar": partition_crossbar,
+    "convolution": partition_conv,
+}
+"""Family of a chip to how its cores are filled."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Layout:
+    """A model on the cores of a chip.
+
+    ``laid_out`` is the network as the cores hold it: analog streams expanded into synapses, or carried as
+    ``policy`` says. ``grids`` gives the cores of each population, in order of execution.
+    """
+
+    model: Model
+    chip: AnyChip
+    chip_file: Path
+    laid_out: Network
+    grids: dict[str, CoreGrid]
+    policy: Policy = "expand"
+    schedule: Schedule = "pipelined"
+
+    @cached_property
+    def times(self) -> Timetable:
+        """When each population runs."""
+        return timetable(self.laid_out, self.schedule)
+
+    @property
+    def ticks(self) -> int:
+        """Ticks of one image's call."""
+        return self.times.ticks(self.grids)
+
+    @property
+    def core_count(self) -> int:
+        """Cores in use."""
+        return sum(grid.size for grid in self.grids.values())
+
+    @property
+    def chips(self) -> int:
+        """Chips in use."""
+        return -(-self.core_count // self.chip.cores)
+
+    @property
+    def resources(self) -> tuple[str, ...]:
+        """Of what a core of this chip has only so much."""
+        return tuple(next(iter(self.grids.values())).limits)
+
+    @cached_property
+    def layer_of_core(self) -> np.ndarray:
+        """Population name of every core (object array)."""
+        return np.repeat([*self.grids], [grid.size for grid in self.grids.values()]).astype(object)
+
+    def utilization(self) -> dict[str, tuple[int, int]]:
+        """Resource to (used, available on the cores in use); cores and chips likewise.
+
+        The compartments available shrink where long delays take more accumulator slots.
+        """
+        total = {"cores": (self.core_count, self.chips * self.chip.cores)}
+        for resource in (r for r in self.resources if r != "words_per_axon"):
+            used = sum(int(grid.used[resource].sum()) for grid in self.grids.values())
+            available = sum(grid.limits[resource] * grid.size for grid in self.grids.values())
+            total[resource] = (used, available)
+        return total
+
+    def binding(self) -> dict[str, str]:
+        """For each population, the resource of which its fullest core has least left."""
+        return {
+            name: max(self.resources, key=lambda r: grid.used[r].max() / grid.limits[r])
+            for name, grid in self.grids.items()
+        }
+
+    def _repr_html_(self) -> str:
+        use = [(r.replace("_", " "), u, m, f"{u / m:.0%}") for r, (u, m) in self.utilization().items()]
+        binding = self.binding()
+        layers = [
+            (name, int(grid.used[self.resources[0]].sum()), grid.size, "x".join(map(str, grid.block)), binds)
+            for (name, grid), binds in zip(self.grids.items(), binding.values(), strict=True)
+        ]
+        title = f"{self.model.name} on {self.chip.title}: {self.core_count:,} cores on {self.chips} chip(s)"
+        note = f"weights: {self.model.weights}"
+        return html_table(title, ("resource", "used", "available", "share"), use, note) + html_table(
+            "Layers", ("layer", self.resources[0], "cores", "block (y, x, channels)", "binds"), layers
+        )
+
+
+def cut_into_cores(
+    model: Model, chip_name: str, policy: Policy = "expand", schedule: Schedule = "pipelined"
+) -> Layout:
+    """Lay a model out on the cores of a chip of any family (a bundled name or a file).
+
+    Raises ChipFileError for a chip that cannot be read, MappingError, naming layer, rule, need and limit,
+    for what cannot fit a core, or on the largest known system of the chip.
+    """
+    chip = load_any_chip(chip_name)
+    laid_out = lay_out(model.network, policy, chip)
+    grids = PARTITIONS[chip.family](laid_out, chip, schedule)
+    check_room(sum(grid.size for grid in grids.values()), chip)
+    return Layout(
+        model=model,
+        chip=chip,
+        chip_file=find_chip_file(chip_name),
+        laid_out=laid_out,
+        grids=grids,
+        policy=policy,
+        schedule=schedule,
+    )
