@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from nsim.frontends.network import Network, Projection
-from nsim.hw_models.mapping.axons import axon_channels, axon_groups, channel_targets, spiking_inputs
+from nsim.hw_models.mapping.axons import Cuts, axon_channels, axon_groups, channel_targets, spiking_inputs
 from nsim.hw_models.mapping.grid import CoreGrid, residents, segment_reached
 from nsim.hw_models.mapping.layout import Layout
 from nsim.hw_models.mapping.listed import ListedMapping
@@ -179,15 +179,21 @@ class _Path:
 def _path(network: Network, projection: Projection, group: list[Projection], grid: CoreGrid) -> _Path:
     source = network.population_by_name[projection.source].shape
     row_hit, column_hit = segment_reached(projection, grid, source)
-    targets = []
-    for axis, cuts in ((0, grid.rows), (1, grid.columns)):
-        joined = projection.kernel.reach(axis, source[1 + axis], cuts[-1][1]) > 0
-        targets.append(np.stack([joined[a:b].sum(axis=0) for a, b in cuts]))
-    fed = _spread(*targets, np.stack([channel_targets(projection, cut) for cut in grid.channels]))
+    rows, columns = (
+        _joined(projection, axis, source[1 + axis], cuts)
+        for axis, cuts in ((0, grid.rows), (1, grid.columns))
+    )
+    fed = _spread(rows, columns, np.stack([channel_targets(projection, cut) for cut in grid.channels]))
     if projection is not group[0]:
         return _Path(grid, fed, None, None)
     sending = np.stack([axon_channels(group, cut) for cut in grid.channels])
     return _Path(grid, fed, _spread(row_hit, column_hit, sending), (row_hit, column_hit, sending))
+
+
+def _joined(projection: Projection, axis: int, size: int, cuts: Cuts) -> np.ndarray:
+    """Targets in each segment that a source index along an axis feeds: [segments, size]."""
+    joined = projection.kernel.reach(axis, size, cuts[-1][1]) > 0
+    return np.stack([joined[a:b].sum(axis=0) for a, b in cuts])
 
 
 def _spread(rows: np.ndarray, columns: np.ndarray, by_block: np.ndarray) -> _Spread:
@@ -253,6 +259,7 @@ def _sender(mapping: Mapping, grid: CoreGrid, shape: tuple[int, int, int], paths
     own, place = by_block[:, :, block_of_unit], mapping.placement
     weights = np.zeros((*own.shape, 1 + len(PACKET_MAPS)), np.int64)
     weights[..., 0] = 1
+    packets = weights[..., 1:]
     for path in paths:
         if path.reached is None:
             continue
@@ -267,8 +274,7 @@ def _sender(mapping: Mapping, grid: CoreGrid, shape: tuple[int, int, int], paths
             hops_x = np.abs(place.mesh_x[source] - place.mesh_x[target])
             hops_y = np.abs(place.mesh_y[source] - place.mesh_y[target])
             local, crossing = (hops_x + hops_y) == 0, place.chip[source] != place.chip[target]
-            sent = np.stack([np.ones_like(hops_x), local, hops_x, hops_y, crossing], axis=-1)
-            weights[*window, 1:] += sent
+            packets[window] += np.stack([np.ones_like(hops_x), local, hops_x, hops_y, crossing], axis=-1)
     flat = (len(edges) - 1, len(blocks) - 1)
     return _Sender(
         grid,

@@ -39,14 +39,14 @@ def count_by_unit(first: int, last: int, spikes: np.ndarray, edges: np.ndarray, 
         counts[p] = 0
         u = 0
         for base in range(0, whole, SPIKE_BLOCK):
-            bits = spiked_bits(spikes[p, base:].ctypes.data)  # type: ignore[call-arg]
+            bits: np.uint64 = spiked_bits(spikes[p, base:].ctypes.data)  # type: ignore[call-arg]
             done = 0
             while done < SPIKE_BLOCK:
                 end = min(edges[u + 1] - base, SPIKE_BLOCK)
                 here = bits >> np.uint64(done)
                 if end - done < SPIKE_BLOCK:
                     here &= (np.uint64(1) << np.uint64(end - done)) - np.uint64(1)
-                counts[p, u] += np.int32(_count_bits(here))  # type: ignore[call-arg]
+                counts[p, u] += np.int32(_count_bits(here))
                 done = end
                 if edges[u + 1] == base + done:
                     u += 1

