@@ -194,11 +194,23 @@ class PopulationAxons(Model):
     output_entries: Count
 
 
+class Choices(Cited):
+    """Whole numbers of which one may be chosen."""
+
+    values: Annotated[tuple[int, ...], Field(strict=False, min_length=1)]
+
+    @model_validator(mode="after")
+    def _cited(self) -> Self:
+        self._require_citation()
+        return self
+
+
 class Core(Model):
     """What a core with synapse lists holds: each number is the most that may be used.
 
     Delays up to ``delays_at_full_compartments`` cost nothing; each doubling of the delay slots beyond halves
     the compartments, up to ``max_delay``. Without ``population_axons`` every neuron has axons of its own.
+    ``weight_widths``: the bits that a stored weight can have, any up to ``weight_bits`` where not given.
     """
 
     compartments: Count
@@ -208,6 +220,7 @@ class Core(Model):
     input_axons: Count
     output_axons: Count
     weight_bits: Count
+    weight_widths: Choices | None = None
     max_delay: Integer
     delays_at_full_compartments: Integer
     synapse_entry: SynapseEntry
@@ -251,17 +264,6 @@ class CrossbarCore(Model):
     sram_rows: Count
     row_bits: Count
     graded_spikes: bool
-
-
-class Choices(Cited):
-    """Whole numbers of which one may be chosen."""
-
-    values: Annotated[tuple[int, ...], Field(strict=False, min_length=1)]
-
-    @model_validator(mode="after")
-    def _cited(self) -> Self:
-        self._require_citation()
-        return self
 
 
 class ConvCore(Model):

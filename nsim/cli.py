@@ -21,6 +21,7 @@ from nsim.cli_options import (
     ThresholdOption,
     TimeStepsOption,
     TrafficOption,
+    WeightBitsOption,
     WorkersOption,
 )
 from nsim.cli_output import progress_bar, remark, show
@@ -57,6 +58,7 @@ def map_command(
     placement: PlacementOption = "optimised",
     traffic: TrafficOption = None,
     schedule: ScheduleOption = "pipelined",
+    weight_bits: WeightBitsOption = None,
     time_steps: TimeStepsOption = None,
     v_threshold: ThresholdOption = None,
     rate: Annotated[float, typer.Option(help="Firing rate for the static estimate.", min=0, max=1)] = 0.2,
@@ -70,7 +72,8 @@ def map_command(
     from nsim.reports.estimate import static_estimate
     from nsim.reports.tables import mapping_facts, mapping_tables
 
-    mapping = nsim.map(_load(model, time_steps, v_threshold), chip, policy, placement, traffic, schedule)
+    loaded = _load(model, time_steps, v_threshold)
+    mapping = nsim.map(loaded, chip, policy, placement, traffic, schedule, weight_bits)
     estimate = static_estimate(mapping, rate, mapping.chip.calibration(calibration))
     show(mapping_facts(mapping, estimate) if as_json else mapping_tables(mapping, estimate))
 
@@ -104,6 +107,7 @@ def run(
     placement: PlacementOption = "optimised",
     traffic: TrafficOption = None,
     schedule: ScheduleOption = "pipelined",
+    weight_bits: WeightBitsOption = None,
     threads: Annotated[int | None, typer.Option(help="Threads; no effect on results.", min=1)] = None,
     energy: Annotated[
         str | None, typer.Option(help="Energy models to show side by side, separated by commas, or all.")
@@ -133,7 +137,8 @@ def run(
     folder = out if resume is None else resume
     if model is None or folder is None or (out is not None and resume is not None):
         raise RunError("a run needs a MODEL and one folder: --out NEW_FOLDER, or --resume FOLDER to go on")
-    mapping = nsim.map(_load(model, time_steps, v_threshold), chip, policy, placement, traffic, schedule)
+    loaded = _load(model, time_steps, v_threshold)
+    mapping = nsim.map(loaded, chip, policy, placement, traffic, schedule, weight_bits)
     models = [] if energy is None else parse_energy(energy, mapping.chip)
     remark(f"{check_run(mapping, sampler, images, timing, detail_steps)} on one thread")
     elsewhere = Workers(workers or 1, dask) if dask or (workers or 1) > 1 else None
@@ -410,6 +415,8 @@ def quality(
     images: Annotated[int, typer.Option(help="Images to generate.", min=2)] = 1000,
     seed: Annotated[int, typer.Option(help="Seed of the noise.", min=0)] = 0,
     grid: Annotated[Path | None, typer.Option(help="Write a picture of the first 64 images here.")] = None,
+    weight_bits: WeightBitsOption = None,
+    policy: PolicyOption = "expand",
     time_steps: TimeStepsOption = None,
     v_threshold: ThresholdOption = None,
     as_json: JsonOption = False,
@@ -424,7 +431,9 @@ def quality(
     loaded = _load(model, time_steps, v_threshold)
     remark(f"{quality_cost(loaded, sampler, images)} on one thread")
     with progress_bar("sampler steps") as progress:
-        facts = quality_facts(loaded, sampler or loaded.sampler, images, seed, grid, progress)
+        facts = quality_facts(
+            loaded, sampler or loaded.sampler, images, seed, grid, progress, weight_bits, policy
+        )
     show(facts if as_json else quality_tables(facts))
 
 

@@ -67,7 +67,7 @@ def _measured_here(
     for step in trajectory(denoise, walk, x, first):
         call = calls.pop()
         tables = meter.measure(call) if step.index in measured else {}
-        yield PlayedStep(step.index, step.x, {"operations": call.counts, **tables})
+        yield PlayedStep(step.index, step.x, {"operations": meter.operations(call), **tables})
 
 
 def _measured_elsewhere(

@@ -12,8 +12,9 @@ from nsim.frontends.load import sha256
 from nsim.hw_models.mapping.mapping import Mapping, map_model
 from nsim.hw_models.spec import Calibration
 from nsim.reports.run_folder import read_table
+from nsim.reports.step_meter import engine_of
 from nsim.simulator.core_counts import CoreCounter, EventCounts
-from nsim.simulator.engine import Call, Engine
+from nsim.simulator.engine import Call
 from nsim.workloads.samplers import initial_noise, parse_sampler
 
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ def _mapping(run: Run, model: Model) -> Mapping:
         policy=manifest["policy"],
         order="row-major",
         schedule=manifest["schedule"],
+        weight_bits=manifest["weight_bits"],
     )
     if mapping.core_count != len(cores):
         raise RunError(
@@ -89,11 +91,11 @@ def _model(run: Run, model_file: str | None) -> Model:
 
 
 def _call(mapping: Mapping, run: Run, step: int) -> Call:
-    manifest, network = run.manifest, mapping.model.network
+    manifest, network = run.manifest, mapping.played
     shape = (run.images, *network.population_by_name[network.image].shape)
     x = run.folder.state(step - 1) if step else initial_noise(shape, manifest["seed"])
     times = parse_sampler(manifest["sampler"]).build(manifest["seed"]).timesteps
-    return Engine(network, manifest["precision"]).call(x, np.full(len(x), times[step]))
+    return engine_of(mapping, manifest["precision"]).call(x, np.full(len(x), times[step]))
 
 
 def _compare(run: Run, step: int, counts: EventCounts) -> None:

@@ -76,6 +76,8 @@ def run_sampler(
     `EventTimer`), "cycle" through routers with finite buffers and back-pressure (see `CycleTimer`). Spikes,
     events and priced counts are the same; times, and what is paid per time, are not. ChipFileError for
     "cycle" on a chip whose file does not say how large the buffers are.
+
+    ``precision``: of real weights; a mapping whose weights are rounded is played in integers.
     """
     model = mapping.model
     spec = parse_sampler(sampler or model.sampler)
@@ -84,6 +86,7 @@ def run_sampler(
     name = calibration or mapping.chip.default_calibration
     walk = spec.build(seed)
     measured = parse_detail_steps(detail_steps, len(walk.timesteps))
+    precision = precision if mapping.weight_bits is None else "int"
     manifest = _manifest(mapping, str(spec), seed, images, name, precision, timing, measured)
     meter = StepMeter(mapping, name, timing, precision, threads)
     meter.check()  # what the chip file does not say is refused before anything is written
@@ -364,7 +367,7 @@ def _manifest(
         "model": {
             "name": model.name,
             "workload": model.workload,
-            "weights": model.weights,
+            "weights": mapping.weights,
             "sha256": model.sha256,
             "parameters": model.parameters,
             "time_steps": model.network.time_steps,
@@ -381,6 +384,7 @@ def _manifest(
         "schedule": mapping.schedule,
         "timing": timing,
         "precision": precision,
+        "weight_bits": mapping.weight_bits,
         "sampler": sampler,
         "sampler_steps": sampler_steps,
         "detail_steps": "all" if len(measured) == sampler_steps else list(measured),

@@ -21,7 +21,8 @@ def mapping_facts(mapping: Mapping, estimate: StaticEstimate) -> dict[str, Any]:
     placed, row_major = (hops if mapping.measured else hops * estimate.rate for hops in mapping.packet_hops())
     return {
         "model": mapping.model.name,
-        "weights": mapping.model.weights,
+        "weights": mapping.weights,
+        "weight_bits": mapping.weight_bits,
         "chip": mapping.chip.name,
         "cores": mapping.core_count,
         "chips": mapping.chips,
@@ -69,7 +70,7 @@ def mapping_tables(mapping: Mapping, estimate: StaticEstimate) -> list[Table | s
             if mapping.chips == 1
             else f"{mapping.chips} chips (one holds {per_chip} cores: too small)"
         )
-        + f"\nweights: {model.weights}; residual streams: {mapping.policy}; "
+        + f"\nweights: {mapping.weights}; residual streams: {mapping.policy}; "
         + f"schedule: {mapping.schedule}, {mapping.ticks} ticks per call"
     )
     use = Table("resource", "used", "max", "%", "binds in", title="Utilisation, all cores in use")
