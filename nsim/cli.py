@@ -25,6 +25,7 @@ from nsim.cli_options import (
     WorkersOption,
 )
 from nsim.cli_output import progress_bar, remark, show
+from nsim.cli_quantise import quantise
 from nsim.cli_sweep import sweep
 from nsim.errors import NsimError, RunError
 
@@ -437,6 +438,7 @@ def quality(
     show(facts if as_json else quality_tables(facts))
 
 
+app.command()(quantise)
 app.command()(sweep)
 
 

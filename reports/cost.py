@@ -119,7 +119,7 @@ def quality_cost(model: Model, sampler: str | None, images: int) -> Cost:
 
 def check_run(mapping: Mapping, sampler: str | None, images: int, timing: str, detail_steps: str) -> Cost:
     """Cost of a run as asked for; RunError, with the way out, where memory cannot hold it."""
-    network = mapping.model.network
+    network = mapping.played
     steps = parse_sampler(sampler or mapping.model.sampler).steps
     measured, size = len(parse_detail_steps(detail_steps, steps)), Size.of(network, mapping)
     return refuse_images(

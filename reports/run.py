@@ -364,6 +364,7 @@ def _manifest(
     sampler_steps = len(parse_sampler(sampler).build(seed).timesteps)
     return {
         "complete": False,
+        "weight_bits": mapping.weight_bits,
         "model": {
             "name": model.name,
             "workload": model.workload,
@@ -384,7 +385,6 @@ def _manifest(
         "schedule": mapping.schedule,
         "timing": timing,
         "precision": precision,
-        "weight_bits": mapping.weight_bits,
         "sampler": sampler,
         "sampler_steps": sampler_steps,
         "detail_steps": "all" if len(measured) == sampler_steps else list(measured),

@@ -127,7 +127,7 @@ def measure_quality(task: Task) -> dict[str, Any]:
     point, images = task.point, task.quality_images
     assert images is not None
     model = nsim.load(str(point["model"]), **dict(_arguments(point, "load")))
-    sampler, seed = point["sampler"] or model.sampler, point["seed"]
+    sampler, seed, layout = point["sampler"] or model.sampler, point["seed"], dict(_arguments(point, "map"))
     facts = quality_facts(
         model,
         str(sampler),
@@ -135,8 +135,8 @@ def measure_quality(task: Task) -> dict[str, Any]:
         int(seed or 0),
         None,
         lambda done, total: None,
-        point["weight_bits"],
-        point["policy"],
+        layout["weight_bits"],
+        layout["policy"],
     )
     return {
         "quality_images": images,

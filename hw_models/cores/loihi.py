@@ -63,7 +63,7 @@ def stored_weight_bits(weight_bits: int, core: Core) -> int:
     widths = [core.weight_bits.value] if core.weight_widths is None else core.weight_widths.values
     if weight_bits > max(widths):
         raise MappingError(
-            f"weights of {weight_bits} bits; a core of this chip stores at most {max(widths)} bits for one: "
-            f"--weight-bits {max(widths)}"
+            f"weights of {weight_bits} bits; a core of this chip stores at most {max(widths)} bits for "
+            f"one; use --weight-bits {max(widths)}"
         )
     return weight_bits if core.weight_widths is None else min(w for w in widths if w >= weight_bits)
