@@ -7,8 +7,8 @@ from typing import Any
 import pandas as pd
 from rich.table import Table
 
+from nsim.hw_models.mapping.grid import RESOURCES
 from nsim.hw_models.mapping.mapping import Mapping
-from nsim.hw_models.mapping.partition import RESOURCES, cores_per_chip
 from nsim.reports.detail_tables import detail_facts, detail_lines
 from nsim.reports.estimate import StaticEstimate
 from nsim.reports.run import Run
@@ -26,7 +26,7 @@ def mapping_facts(mapping: Mapping, estimate: StaticEstimate) -> dict[str, Any]:
         "chip": mapping.chip.name,
         "cores": mapping.core_count,
         "chips": mapping.chips,
-        "cores_per_chip": cores_per_chip(mapping.chip),
+        "cores_per_chip": mapping.chip.cores,
         "policy": mapping.policy,
         "schedule": mapping.schedule,
         "packet_hops_per_time_step": {"as_placed": placed, "row_major": row_major},

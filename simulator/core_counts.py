@@ -18,9 +18,9 @@ import numpy as np
 
 from nsim.frontends.network import Network, Projection
 from nsim.hw_models.mapping.axons import axon_channels, axon_groups, channel_targets, spiking_inputs
+from nsim.hw_models.mapping.grid import CoreGrid, segment_reached
 from nsim.hw_models.mapping.listed import ListedMapping
 from nsim.hw_models.mapping.mapping import Mapping
-from nsim.hw_models.mapping.partition import CoreGrid, segment_reached
 from nsim.simulator.engine import Call
 
 CORE_EVENTS = (

@@ -14,8 +14,9 @@ from nsim.frontends.model import Model
 from nsim.frontends.network import Network, NeuronModel, Population, Projection
 from nsim.hw_models.catalog import find_chip_file, load_chip
 from nsim.hw_models.mapping.flow import flow
+from nsim.hw_models.mapping.grid import CoreGrid
 from nsim.hw_models.mapping.mapping import Mapping
-from nsim.hw_models.mapping.partition import CoreGrid, partition
+from nsim.hw_models.mapping.partition import partition
 from nsim.hw_models.mapping.place import place_row_major
 from nsim.hw_models.mapping.policies import Policy, lay_out
 from nsim.hw_models.mapping.schedule import Schedule

@@ -16,7 +16,8 @@ from nsim.frontends.quantize import check_weight_bits, quantize
 from nsim.html_table import html_table
 from nsim.hw_models.catalog import find_chip_file, load_chip
 from nsim.hw_models.mapping.flow import Flow, flow
-from nsim.hw_models.mapping.partition import RESOURCES, CoreGrid, cores_per_chip, partition
+from nsim.hw_models.mapping.grid import RESOURCES, CoreGrid
+from nsim.hw_models.mapping.partition import partition
 from nsim.hw_models.mapping.place import Order, Placement, place, place_row_major
 from nsim.hw_models.mapping.policies import Policy, lay_out
 from nsim.hw_models.mapping.schedule import Schedule, Timetable, timetable
@@ -121,7 +122,7 @@ class Mapping:
 
         The compartments available shrink where long delays take more accumulator slots.
         """
-        total = {"cores": (self.core_count, self.chips * cores_per_chip(self.chip))}
+        total = {"cores": (self.core_count, self.chips * self.chip.cores)}
         for resource in RESOURCES[:-1]:
             used = sum(int(grid.used[resource].sum()) for grid in self.grids.values())
             available = sum(grid.limits[resource] * grid.size for grid in self.grids.values())

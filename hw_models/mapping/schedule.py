@@ -19,6 +19,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
+from nsim.errors import MappingError
 from nsim.frontends.network import Network, Projection
 
 Schedule = Literal["pipelined", "layerwise"]
@@ -50,3 +51,18 @@ def timetable(network: Network, schedule: Schedule) -> Timetable:
     stride = network.time_steps if schedule == "layerwise" else 1
     first_tick = {name: depth * stride for name, depth in network.depth.items()}
     return Timetable(schedule, stride, first_tick, network.time_steps)
+
+
+def waits_too_long(population: str, delay: int, limit: int, times: Timetable) -> MappingError:
+    """The refusal of a ``population`` that hears spikes after ``delay`` ticks, more than ``limit``."""
+    layers = (delay + 1) // times.stride
+    if layers - 1 > limit or times.schedule == "pipelined":
+        return MappingError(
+            f"{population}: a skip path must wait {delay} ticks, the limit is {limit}; "
+            "relay neurons are needed, which this version cannot place"
+        )
+    return MappingError(
+        f"{population}: layer by layer, spikes from {layers} layers back wait {layers} x {times.time_steps} "
+        f"time steps, a delay of {delay} ticks; the limit is {limit}. Use --schedule pipelined, where it is "
+        f"{layers - 1}, or at most {(limit + 1) // layers} time steps"
+    )

@@ -15,7 +15,8 @@ from nsim.errors import MappingError
 from nsim.frontends.kernel import Kernel
 from nsim.frontends.network import Network, NeuronModel, Population, Projection
 from nsim.hw_models.mapping.expand import expand
-from nsim.hw_models.mapping.partition import RESOURCES, CoreGrid, cores_per_chip, partition
+from nsim.hw_models.mapping.grid import RESOURCES, CoreGrid
+from nsim.hw_models.mapping.partition import partition
 from nsim.hw_models.spec import ChipSpec, Core, PopulationAxons
 from tests.networks import (
     BLOCKS,
@@ -108,7 +109,7 @@ def check(network: Network, chip: ChipSpec) -> dict[str, CoreGrid]:
     """Partition a laid-out network and compare with brute force."""
     grids = partition(network, chip)
     cores = sum(grid.size for grid in grids.values())
-    expected = brute_force(network, grids, int(cores > cores_per_chip(chip)), chip.core)
+    expected = brute_force(network, grids, int(cores > chip.cores), chip.core)
     ids = [core for grid in grids.values() for core in grid.core_ids.ravel()]
     assert ids == list(range(cores))
     for grid in grids.values():
