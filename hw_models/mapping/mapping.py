@@ -12,6 +12,7 @@ import numpy as np
 from nsim.errors import MappingError
 from nsim.frontends.model import Model
 from nsim.frontends.network import Network
+from nsim.frontends.quantize import check_weight_bits, quantize
 from nsim.html_table import html_table
 from nsim.hw_models.catalog import find_chip_file, load_chip
 from nsim.hw_models.mapping.flow import Flow, flow
@@ -33,8 +34,8 @@ class Mapping:
     ``laid_out`` is the network as the cores hold it: analog streams expanded into synapses, or carried by
     the host (``policy``). ``grids`` gives the cores of each population, in order of execution. ``flow``: the
     packets per time step that ``placement`` was made for, at ``measured`` rates or if all neurons fired.
-    A model's decoder is laid out on chips of its own: ``decoder`` is its mapping, with a model whose network
-    it is.
+    ``weight_bits``: bits that weights are rounded to, None where they stay real numbers. A model's decoder is
+    laid out on chips of its own: ``decoder`` is its mapping, with a model whose network it is.
     """
 
     model: Model
@@ -47,12 +48,26 @@ class Mapping:
     policy: Policy = "expand"
     measured: bool = False
     schedule: Schedule = "pipelined"
+    weight_bits: int | None = None
     decoder: Mapping | None = None
 
     @property
     def parts(self) -> tuple[Mapping, ...]:
         """This mapping and its decoder's, in the order in which their networks are called."""
         return (self,) if self.decoder is None else (self, self.decoder)
+
+    @cached_property
+    def played(self) -> Network:
+        """The network that is played: the model's, or, in integers, what the cores hold of it."""
+        if self.weight_bits is None:
+            return self.model.network
+        return quantize(self.laid_out, self.weight_bits)
+
+    @property
+    def weights(self) -> str:
+        """In words where the weights come from, and what was done to them."""
+        rounded = "" if self.weight_bits is None else f", rounded to {self.weight_bits} bits"
+        return f"{self.model.weights}{rounded}"
 
     @cached_property
     def times(self) -> Timetable:
@@ -136,7 +151,7 @@ class Mapping:
             for (name, grid), binds in zip(self.grids.items(), binding.values(), strict=True)
         ]
         title = f"{self.model.name} on {self.chip.title}: {self.core_count:,} cores on {self.chips} chip(s)"
-        note = f"weights: {self.model.weights}"
+        note = f"weights: {self.weights}"
         return html_table(title, ("resource", "used", "available", "share"), use, note) + html_table(
             "Layers", ("layer", "compartments", "cores", "block (y, x, channels)", "binds"), layers
         )
@@ -149,26 +164,29 @@ def map_model(
     order: Order = "optimised",
     rate: np.ndarray | None = None,
     schedule: Schedule = "pipelined",
+    weight_bits: int | None = None,
 ) -> Mapping:
     """Lay a model out on a chip (a bundled name or a file): streams, partition, placement.
 
     ``rate``: spikes per neuron and time step of every core, as measured; all are taken to fire alike if it is
     not given. ``schedule``: all layers at once, one time step apart, or one layer after the other.
+    ``weight_bits``: round the weights to so many bits, each synapse's as laid out, and play integers.
 
     Raises ChipFileError for a chip that cannot be read, MappingError, naming layer, rule, need and limit,
-    for what cannot fit.
+    for what cannot fit, QuantizeError for bits that weights cannot have.
     """
     chip_file = find_chip_file(chip_name)
     chip = load_chip(chip_name)
     laid_out = lay_out(model.network, policy, chip)
-    grids = partition(laid_out, chip, schedule)
+    check_weight_bits(weight_bits)
+    grids = partition(laid_out, chip, schedule, weight_bits)
     cores = sum(grid.size for grid in grids.values())
     decoder = None
     if model.decoder is not None:
         # the decoder's cores are numbered after the denoiser's
         alone = replace(model, name=f"{model.name}, decoder", network=model.decoder, decoder=None, codes=None)
         own = None if rate is None else rate[cores:]
-        decoder = map_model(alone, chip_name, policy, order, own, schedule)
+        decoder = map_model(alone, chip_name, policy, order, own, schedule, weight_bits)
         rate = None if rate is None else rate[:cores]
     if rate is not None and len(rate) != cores:
         raise MappingError(
@@ -188,5 +206,6 @@ def map_model(
         policy,
         measured=rate is not None,
         schedule=schedule,
+        weight_bits=weight_bits,
         decoder=decoder,
     )

@@ -27,8 +27,17 @@ def lay_out(network: Network, policy: Policy, chip: ChipSpec) -> Network:
     reason = why_unsupported(policy, chip)
     if reason is not None:
         raise MappingError(f"policy {policy!r} on {chip.name}: {reason}; use expand or host")
+    return without_streams(network, policy)
+
+
+def without_streams(network: Network, policy: Policy) -> Network:
+    """The network by a policy, whatever the chip; MappingError for one that no chip has yet."""
     refuse_step_factors(network)
-    return expand(network) if policy == "expand" else replace(network, streams_via_host=True)
+    if policy == "expand":
+        return expand(network)
+    if policy == "host":
+        return replace(network, streams_via_host=True)
+    raise MappingError(f"policy {policy!r}: not modelled yet; use expand or host")
 
 
 def why_unsupported(policy: Policy, chip: ChipSpec) -> str | None:
