@@ -28,10 +28,7 @@ def quantize(network: Network, weight_bits: int = DEFAULT_WEIGHT_BITS) -> Networ
     unchanged share one unit. Weights and biases are rounded to the nearest integer, halves to even. Raises
     QuantizeError for a network that is quantised already, and for weight bits beyond 2 to 16.
     """
-    if weight_bits not in WEIGHT_BITS:
-        raise QuantizeError(
-            f"weights of {weight_bits} bits; {WEIGHT_BITS[0]} to {WEIGHT_BITS[-1]} can be had"
-        )
+    check_weight_bits(weight_bits)
     if any(p.step_factor is not None for p in network.projections):
         raise QuantizeError(f"{network.name} has weights that change with the time step; they stay real")
     if any(p.unit is not None for p in network.populations):
@@ -54,6 +51,14 @@ def quantize(network: Network, weight_bits: int = DEFAULT_WEIGHT_BITS) -> Networ
         for p in network.projections
     )
     return replace(network, populations=tuple(populations), projections=projections)
+
+
+def check_weight_bits(weight_bits: int | None) -> None:
+    """Raise QuantizeError for bits that weights cannot have; None: they stay real."""
+    if weight_bits is not None and weight_bits not in WEIGHT_BITS:
+        raise QuantizeError(
+            f"weights of {weight_bits} bits; {WEIGHT_BITS[0]} to {WEIGHT_BITS[-1]} can be had"
+        )
 
 
 def dequantize(network: Network) -> Network:

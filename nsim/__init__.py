@@ -90,6 +90,7 @@ def map(
     placement: Order = "optimised",
     traffic: str | Path | None = None,
     schedule: Schedule = "pipelined",
+    weight_bits: int | None = None,
 ) -> Mapping:
     """Lay a model out on a chip: a bundled chip's name, or the path of a chip file.
 
@@ -97,6 +98,7 @@ def map(
     ``placement``: "optimised" for few packets times hops, or "row-major"; ``traffic``: a run folder whose
     spikes it is optimised for (all neurons fire alike otherwise). ``schedule``: all layers work at once, one
     time step apart ("pipelined"), or one layer runs all its time steps before the next ("layerwise").
+    ``weight_bits``: round each synapse's weight to so many bits and play integers, as the chip would.
 
     Raises nsim.errors.MappingError for what cannot fit.
     """
@@ -108,7 +110,7 @@ def map(
         from nsim.reports.traffic import firing_rates
 
         rate = firing_rates(Run.open(traffic))
-    return map_model(model, str(chip), policy, placement, rate, schedule)
+    return map_model(model, str(chip), policy, placement, rate, schedule, weight_bits)
 
 
 def run(

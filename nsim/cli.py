@@ -24,10 +24,12 @@ from nsim.cli_options import (
     ThresholdOption,
     TimeStepsOption,
     TrafficOption,
+    WeightBitsOption,
     WeightsOption,
     WorkersOption,
 )
 from nsim.cli_output import progress_bar, remark, show
+from nsim.cli_quantise import quantise
 from nsim.cli_sweep import sweep
 from nsim.errors import NsimError, RunError
 
@@ -61,6 +63,7 @@ def map_command(
     placement: PlacementOption = "optimised",
     traffic: TrafficOption = None,
     schedule: ScheduleOption = "pipelined",
+    weight_bits: WeightBitsOption = None,
     time_steps: TimeStepsOption = None,
     v_threshold: ThresholdOption = None,
     psp: PSPOption = "code",
@@ -83,13 +86,13 @@ def map_command(
 
     loaded = _load(model, time_steps, v_threshold, psp, weights, image)
     if can_be_simulated(chip):
-        mapping = nsim.map(loaded, chip, policy, placement, traffic, schedule)
+        mapping = nsim.map(loaded, chip, policy, placement, traffic, schedule, weight_bits)
         estimates = static_estimates(mapping, rate, mapping.chip.calibration(calibration))
         said = mapping_facts(mapping, estimates) if as_json else mapping_tables(mapping, estimates)
     else:
-        layout = cut_into_cores(loaded, chip, policy, schedule)
+        layout = cut_into_cores(loaded, chip, policy, schedule, weight_bits)
         said = layout_facts(layout, rate) if as_json else layout_tables(layout, rate)
-    show_with_policies(said, loaded, chip, rate, calibration, schedule)
+    show_with_policies(said, loaded, chip, rate, calibration, schedule, weight_bits)
 
 
 @app.command()
@@ -124,6 +127,7 @@ def run(
     placement: PlacementOption = "optimised",
     traffic: TrafficOption = None,
     schedule: ScheduleOption = "pipelined",
+    weight_bits: WeightBitsOption = None,
     threads: Annotated[int | None, typer.Option(help="Threads; no effect on results.", min=1)] = None,
     energy: Annotated[
         str | None, typer.Option(help="Energy models to show side by side, separated by commas, or all.")
@@ -154,7 +158,7 @@ def run(
     if model is None or folder is None or (out is not None and resume is not None):
         raise RunError("a run needs a MODEL and one folder: --out NEW_FOLDER, or --resume FOLDER to go on")
     loaded = _load(model, time_steps, v_threshold, psp, weights, image)
-    mapping = nsim.map(loaded, chip, policy, placement, traffic, schedule)
+    mapping = nsim.map(loaded, chip, policy, placement, traffic, schedule, weight_bits)
     models = [] if energy is None else parse_energy(energy, mapping.chip)
     remark(f"{check_run(mapping, sampler, images, timing, detail_steps)} on one thread")
     elsewhere = Workers(workers or 1, dask) if dask or (workers or 1) > 1 else None
@@ -446,6 +450,8 @@ def quality(
     images: Annotated[int, typer.Option(help="Images to generate.", min=2)] = 1000,
     seed: Annotated[int, typer.Option(help="Seed of the noise.", min=0)] = 0,
     grid: Annotated[Path | None, typer.Option(help="Write a picture of the first 64 images here.")] = None,
+    weight_bits: WeightBitsOption = None,
+    policy: PolicyOption = "expand",
     time_steps: TimeStepsOption = None,
     v_threshold: ThresholdOption = None,
     as_json: JsonOption = False,
@@ -460,10 +466,13 @@ def quality(
     loaded = _load(model, time_steps, v_threshold)
     remark(f"{quality_cost(loaded, sampler, images)} on one thread")
     with progress_bar("sampler steps") as progress:
-        facts = quality_facts(loaded, sampler or loaded.sampler, images, seed, grid, progress)
+        facts = quality_facts(
+            loaded, sampler or loaded.sampler, images, seed, grid, progress, weight_bits, policy
+        )
     show(facts if as_json else quality_tables(facts))
 
 
+app.command()(quantise)
 app.command()(sweep)
 
 

@@ -19,12 +19,13 @@ def show_with_policies(
     rate: float,
     calibration: str | None,
     schedule: Schedule,
+    weight_bits: int | None,
 ) -> None:
     """Show facts (as JSON) or tables of a layout, and what every policy would take instead."""
     from nsim.reports.footprint import policies_side_by_side
     from nsim.reports.layout_tables import policy_tables
 
-    compared = policies_side_by_side(model, chip, rate, calibration, schedule)
+    compared = policies_side_by_side(model, chip, rate, calibration, schedule, weight_bits)
     if isinstance(said, dict):
         show(said | {"policies": [asdict(footprint) for footprint in compared]})
     else:

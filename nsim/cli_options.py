@@ -56,6 +56,10 @@ ScheduleOption = Annotated[
     Literal["pipelined", "layerwise"],
     typer.Option(help="All layers at once, one time step apart, or one layer after the other."),
 ]
+WeightBitsOption = Annotated[
+    int | None,
+    typer.Option(help="Round weights to so many bits, as laid out, and play integers; real ones otherwise."),
+]
 PlacementOption = Annotated[
     Literal["optimised", "row-major"], typer.Option(help="Where cores go: few packets x hops, or in order.")
 ]

@@ -10,6 +10,8 @@ import pandas as pd
 from rich.table import Table
 
 from nsim.errors import RunError
+from nsim.hw_models.catalog import cost_rule_names, load_cost_rule
+from nsim.hw_models.spec import CostRule
 from nsim.reports import model_plots, plots
 from nsim.reports.causes import CAUSE_GROUPS, group_of
 from nsim.reports.run import Run
@@ -41,21 +43,22 @@ class Comparand:
 
 
 def open_comparands(names: list[str]) -> list[Comparand]:
-    """Read run folders, ``FOLDER`` or ``FOLDER@calibration``; the ANN twin of the first one comes last.
+    """Read run folders, ``FOLDER`` or ``FOLDER@calibration``; the ANN twin of the first one comes last, by
+    each of the bundled cost rules.
 
     RunError for fewer than one folder, for one named twice, or for one that is no finished run.
     """
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise RunError(f"{twice}: named twice; another calibration of it is {twice.partition('@')[0]}@NAME")
-    found, first = [], None
+    found: list[Comparand] = []
+    first: Run | None = None
     for name in names:
         folder, _, calibration = name.partition("@")
         run = Run.open(folder)
         first = first or run
         found.append(comparand(run, name, calibration or None))
-    twin = None if first is None else twin_of(first)
-    return found if twin is None else [*found, twin]
+    return found if first is None else [*found, *twins_of(first)]
 
 
 def comparand(run: Run, name: str, calibration: str | None = None) -> Comparand:
@@ -81,13 +84,26 @@ def comparand(run: Run, name: str, calibration: str | None = None) -> Comparand:
     )
 
 
-def twin_of(run: Run) -> Comparand | None:
-    """The ANN twin on its hardware, the papers' 45 nm rule; None where the model has no twin."""
-    rule = run.papers_rule
-    if rule.twin_energy_pj is None:
-        return None
-    about = f"ANN of the same shape as {run.manifest['model']['name']}, {rule.twin_macs:,} MAC at 45 nm"
-    return Comparand(TWIN, about, {TWIN_WORK: rule.twin_energy_pj}, None, None, ("all but operations",))
+def twins_of(run: Run) -> list[Comparand]:
+    """The ANN twin on its own hardware, by every bundled cost rule; none where the model has no twin.
+
+    A rule whose source gives no energy of a multiply-accumulate has none to compare.
+    """
+    macs = run.manifest["model"]["ann_twin_macs"]
+    rules = [] if macs is None else [load_cost_rule(name) for name in cost_rule_names()]
+    return [_twin(run, macs, rule, rule.mac_pj.value) for rule in rules if rule.mac_pj.value is not None]
+
+
+def _twin(run: Run, macs: int, rule: CostRule, mac_pj: float) -> Comparand:
+    bounds = (rule.mac_pj.low, rule.mac_pj.high)
+    published = "" if bounds == (None, None) else " (" + " to ".join(f"{b or mac_pj:g}" for b in bounds) + ")"
+    about = (
+        f"ANN of the same shape as {run.manifest['model']['name']}, {macs:,} MAC at "
+        f"{mac_pj:g}{published} pJ: {rule.title}"
+    )
+    return Comparand(
+        f"{TWIN}, {rule.name}", about, {TWIN_WORK: mac_pj * macs}, None, None, (rule.leaves_out,)
+    )
 
 
 def parts_of(comparands: list[Comparand]) -> pd.DataFrame:

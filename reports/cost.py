@@ -130,7 +130,7 @@ def check_run(mapping: Mapping, sampler: str | None, images: int, timing: str, d
         costs = [
             run_cost(Size.of(network, part), network.time_steps, played, measured, images, timing)
             for part, (played, measured) in zip(mapping.parts, calls, strict=True)
-            for network in (part.model.network,)
+            for network in (part.played,)
         ]
         seconds = sum(cost.seconds for cost in costs) - START_S * (len(costs) - 1)
         return Cost(seconds, max(cost.bytes for cost in costs))

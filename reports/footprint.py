@@ -44,10 +44,15 @@ class Footprint:
 
 
 def policies_side_by_side(
-    model: Model, chip: str, rate: float, calibration: str | None = None, schedule: Schedule = "pipelined"
+    model: Model,
+    chip: str,
+    rate: float,
+    calibration: str | None = None,
+    schedule: Schedule = "pipelined",
+    weight_bits: int | None = None,
 ) -> list[Footprint]:
     """A footprint of the denoiser for every policy, cores in row-major order."""
-    return [footprint(model, chip, policy, rate, calibration, schedule) for policy in POLICIES]
+    return [footprint(model, chip, policy, rate, calibration, schedule, weight_bits) for policy in POLICIES]
 
 
 def footprint(
@@ -57,10 +62,11 @@ def footprint(
     rate: float,
     calibration: str | None = None,
     schedule: Schedule = "pipelined",
+    weight_bits: int | None = None,
 ) -> Footprint:
     """What one policy takes; a refusal is part of the answer, not an error."""
     try:
-        layout = cut_into_cores(model, chip, policy, schedule)
+        layout = cut_into_cores(model, chip, policy, schedule, weight_bits)
     except MappingError as error:
         return Footprint(chip, policy, refused=str(error))
     return footprint_of(layout, rate, calibration)

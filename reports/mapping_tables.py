@@ -30,7 +30,8 @@ def _part_facts(mapping: Mapping, estimate: StaticEstimate) -> dict[str, Any]:
     placed, row_major = (hops if mapping.measured else hops * estimate.rate for hops in mapping.packet_hops())
     return {
         "model": mapping.model.name,
-        "weights": mapping.model.weights,
+        "weights": mapping.weights,
+        "weight_bits": mapping.weight_bits,
         "chip": mapping.chip.name,
         "cores": mapping.core_count,
         "chips": mapping.chips,
@@ -77,7 +78,7 @@ def _part_tables(mapping: Mapping, estimate: StaticEstimate) -> list[Table | str
             if mapping.chips == 1
             else f"{mapping.chips} chips (one holds {per_chip} cores: too small)"
         )
-        + f"\nweights: {model.weights}; residual streams: {mapping.policy}; "
+        + f"\nweights: {mapping.weights}; residual streams: {mapping.policy}; "
         + f"schedule: {mapping.schedule}, {mapping.ticks} ticks per call"
     )
     use = Table("resource", "used", "max", "%", "binds in", title="Utilisation, all cores in use")

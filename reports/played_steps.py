@@ -70,7 +70,9 @@ def play_steps(
         return
     for step in played:
         tables = stages[step.task.stage].measure(step.call) if step.index in measured else {}
-        yield PlayedStep(step.index, step.x, {"operations": step.call.counts, **tables})
+        yield PlayedStep(
+            step.index, step.x, {"operations": stages[step.task.stage].operations(step.call), **tables}
+        )
 
 
 def measure(task: CallTask, stages: Stages) -> dict[str, Table]:
@@ -102,7 +104,9 @@ def _measured_elsewhere(
 ) -> Iterator[PlayedStep]:
     done, tasks, step_of_task = [], [], []
     for step in played:
-        done.append(PlayedStep(step.index, step.x, {"operations": step.call.counts}))
+        done.append(
+            PlayedStep(step.index, step.x, {"operations": stages[step.task.stage].operations(step.call)})
+        )
         if step.index in measured:
             tasks.append(step.task)
             step_of_task.append(step.index)

@@ -10,6 +10,8 @@ from rich.table import Table
 
 from nsim.errors import RunError
 from nsim.frontends.model import Model
+from nsim.frontends.quantize import quantize
+from nsim.hw_models.mapping.policies import Policy, without_streams
 from nsim.reports.run import Progress
 from nsim.simulator.engine import Engine
 from nsim.workloads.digits import IMAGE_SIZE
@@ -20,9 +22,19 @@ GRID = 64
 
 
 def quality_facts(
-    model: Model, sampler: str, images: int, seed: int, grid: Path | None, progress: Progress
+    model: Model,
+    sampler: str,
+    images: int,
+    seed: int,
+    grid: Path | None,
+    progress: Progress,
+    weight_bits: int | None = None,
+    policy: Policy = "expand",
 ) -> dict[str, Any]:
-    """Generate ``images`` digits, measure them, and draw the first 64 to ``grid``; plain values."""
+    """Generate ``images`` digits, measure them, and draw the first 64 to ``grid``; plain values.
+
+    ``weight_bits``: round the weights to so many bits, as they are laid out by ``policy``.
+    """
     shape = model.network.population_by_name[model.network.image].shape
     if shape != (1, IMAGE_SIZE, IMAGE_SIZE):
         raise RunError(
@@ -36,6 +48,8 @@ def quality_facts(
         # the others' noise depends on an image's place in its batch
         raise RunError(f"sampler {sampler!r}: quality takes ddim:N or dpm-solver:N, for example ddim:50")
     engine = Engine(model.network)
+    if weight_bits is not None:
+        engine = Engine(quantize(without_streams(model.network, policy), weight_bits), "int")
     noise = initial_noise((images, *shape), seed)
     batches = [noise[i : i + BATCH] for i in range(0, images, BATCH)]
     walk = spec.build(seed)
@@ -56,6 +70,7 @@ def quality_facts(
     return {
         "model": model.name,
         "weights": model.weights,
+        "weight_bits": weight_bits,
         "sampler": sampler,
         "seed": seed,
         "images": images,
@@ -81,8 +96,10 @@ def quality_tables(facts: dict[str, Any]) -> list[Table | str]:
         table.add_row(label, f"{value:.2f}", f"{value / noise:.4f}", f"{value / halves:.2f}")
     for i in (1, 2, 3):
         table.columns[i].justify = "right"
+    bits = facts["weight_bits"]
+    rounded = "" if bits is None else f", rounded to {bits} bits"
     return [
-        f"{facts['model']}, {facts['sampler']}, seed {facts['seed']}; weights: {facts['weights']}",
+        f"{facts['model']}, {facts['sampler']}, seed {facts['seed']}; weights: {facts['weights']}{rounded}",
         table,
         "features: a small classifier of the training digits "
         f"(accuracy on held-out digits {facts['classifier_accuracy_held_out']:.3f})",

@@ -12,8 +12,9 @@ from nsim.errors import RunError
 from nsim.hw_models.mapping.mapping import Mapping, map_model
 from nsim.hw_models.spec import Calibration
 from nsim.reports.run_folder import read_table
+from nsim.reports.step_meter import engine_of
 from nsim.simulator.core_counts import CoreCounter, EventCounts
-from nsim.simulator.engine import Call, Engine
+from nsim.simulator.engine import Call
 from nsim.workloads.samplers import build_sampler, initial_state
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def replay(run: Run, step: int, model_file: str | None = None) -> Replay:
         raise RunError(f"sampler step {step}: the run measured the steps {which}")
     model, network = _model(run, model_file), int(step >= run.manifest["sampler_steps"])
     mapping = _mapping(run, model, network)
-    call = _call(run, model, step, network)
+    call = _call(run, model, mapping, step, network)
     counts = CoreCounter(mapping).count(call)
     _compare(run, step, network, counts)
     return Replay(mapping, run.calibration, call, counts)
@@ -61,6 +62,7 @@ def _mapping(run: Run, model: Model, network: int) -> Mapping:
         policy=manifest["policy"],
         order="row-major",
         schedule=manifest["schedule"],
+        weight_bits=manifest["weight_bits"],
     ).parts[network]
     if mapping.core_count != len(cores):
         raise RunError(
@@ -92,14 +94,14 @@ def _model(run: Run, model_file: str | None) -> Model:
     return model
 
 
-def _call(run: Run, model: Model, step: int, network: int) -> Call:
+def _call(run: Run, model: Model, mapping: Mapping, step: int, network: int) -> Call:
     """The call of a step, from the images that the one before it left."""
     manifest, seed = run.manifest, run.manifest["seed"]
     walk, _ = build_sampler(manifest["sampler"], seed, model)
     shape = (run.images, *model.network.population_by_name[model.network.image].shape)
     x = run.folder.state(step - 1) if step else initial_state(walk, shape, seed)
     times = None if network else np.full(len(x), walk.timesteps[step])
-    return Engine(model.networks[network], manifest["precision"]).call(x, times)
+    return engine_of(mapping, manifest["precision"]).call(x, times)
 
 
 def _compare(run: Run, step: int, network: int, counts: EventCounts) -> None:

@@ -79,6 +79,8 @@ def run_sampler(
     `EventTimer`), "cycle" through routers with finite buffers and back-pressure (see `CycleTimer`). Spikes,
     events and priced counts are the same; times, and what is paid per time, are not. ChipFileError for
     "cycle" on a chip whose file does not say how large the buffers are.
+
+    ``precision``: of real weights; a mapping whose weights are rounded is played in integers.
     """
     model = mapping.model
     walk, sampler_name = build_sampler(sampler, seed, model)
@@ -87,6 +89,7 @@ def run_sampler(
     name = calibration or mapping.chip.default_calibration
     steps = len(walk.timesteps)
     measured = parse_detail_steps(detail_steps, steps)
+    precision = precision if mapping.weight_bits is None else "int"
     manifest = run_manifest(mapping, sampler_name, steps, seed, images, name, precision, timing, measured)
     stages = stages_of(mapping, name, timing, precision, threads)
     for meter in stages:

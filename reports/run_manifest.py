@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from nsim.frontends.load import sha256
-from nsim.frontends.model import Model
 from nsim.hw_models.mapping.mapping import Mapping
 from nsim.provenance import provenance
 from nsim.reports.step_meter import Timing
@@ -29,7 +28,8 @@ def run_manifest(
     """
     return {
         "complete": False,
-        "model": _model_facts(mapping.model),
+        "weight_bits": mapping.weight_bits,
+        "model": _model_facts(mapping),
         "chip": mapping.chip.name,
         "chip_sha256": sha256(mapping.chip_file),
         "calibration": calibration,
@@ -53,14 +53,15 @@ def run_manifest(
     }
 
 
-def _model_facts(model: Model) -> dict[str, Any]:
+def _model_facts(mapping: Mapping) -> dict[str, Any]:
     """``v_threshold``: the thresholds there are; ``v_threshold_by_layer``: all layers', where they differ."""
+    model = mapping.model
     by_layer = {p.name: p.neuron.v_threshold for n in model.networks for p in n.neurons if p.neuron}
     thresholds = sorted(set(by_layer.values()))
     return {
         "name": model.name,
         "workload": model.workload,
-        "weights": model.weights,
+        "weights": mapping.weights,
         "sha256": model.sha256,
         "parameters": model.parameters,
         "time_steps": model.network.time_steps,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal, TypeAlias
 
@@ -13,9 +13,10 @@ import pyarrow as pa
 
 from nsim.hw_models.mapping.mapping import Mapping
 from nsim.hw_models.spec import ChipSpec
+from nsim.simulator.algorithm_counts import algorithm_counts
 from nsim.simulator.core_counts import CORE_EVENTS, CoreCounter, EventCounts
 from nsim.simulator.cycle_timing import CycleTimer
-from nsim.simulator.engine import Call, Engine, Precision
+from nsim.simulator.engine import Call, Engine, IntegerArithmetic, Precision
 from nsim.simulator.event_timing import EventTimer
 from nsim.simulator.link_loads import LinkCounter
 from nsim.simulator.timing import TickTimes, analytic_times
@@ -45,8 +46,8 @@ class StepMeter:
 
     @cached_property
     def engine(self) -> Engine:
-        """Plays the model as traced."""
-        return Engine(self.mapping.model.network, self.precision, self.threads)
+        """Plays the mapping's network."""
+        return engine_of(self.mapping, self.precision, self.threads)
 
     @cached_property
     def _counter(self) -> CoreCounter:
@@ -72,6 +73,10 @@ class StepMeter:
         else:
             self.mapping.chip.calibration(self.calibration)
 
+    def operations(self, call: Call) -> pd.DataFrame:
+        """Operations of the model as traced, whichever network was played; see `algorithm_counts`."""
+        return algorithm_counts(replace(call, network=self.mapping.model.network))
+
     def measure(self, call: Call) -> dict[str, Table]:
         """Tables events, latency, links and times of one call."""
         counts = self._counter.count(call)
@@ -81,6 +86,15 @@ class StepMeter:
             "links": _links_table(self._links.count(call)),
             "times": _other_times(counts, self.mapping.chip, self.calibration),
         }
+
+
+def engine_of(mapping: Mapping, precision: Precision, threads: int | None = None) -> Engine:
+    """What plays a mapping's network; integers in the widths of the chip's state, where its file has them."""
+    widths = mapping.chip.arithmetic
+    arithmetic = (
+        None if widths is None else IntegerArithmetic(widths.potential_bits.value, widths.decay_bits.value)
+    )
+    return Engine(mapping.played, precision, threads, arithmetic)
 
 
 def _events_table(counts: EventCounts, before: int, after: int) -> pa.Table:

@@ -22,7 +22,7 @@ def sweep_cost(plan: SweepPlan) -> Cost | None:
         mapping = mapping_of(plan.points[0])
     except NsimError:
         return None
-    size = Size.of(mapping.model.network, mapping)
+    size = Size.of(mapping.played, mapping)
     costs = [_point_cost(point, size, mapping.model) for point in plan.points]
     if plan.quality is not None:
         batch, batches = min(BATCH, plan.quality), -(-plan.quality // BATCH)

@@ -126,8 +126,17 @@ def measure_quality(task: Task) -> dict[str, Any]:
     point, images = task.point, task.quality_images
     assert images is not None
     model = nsim.load(str(point["model"]), **dict(_arguments(point, "load")))
-    sampler, seed = point["sampler"] or model.sampler, point["seed"]
-    facts = quality_facts(model, str(sampler), images, int(seed or 0), None, lambda done, total: None)
+    sampler, seed, layout = point["sampler"] or model.sampler, point["seed"], dict(_arguments(point, "map"))
+    facts = quality_facts(
+        model,
+        str(sampler),
+        images,
+        int(seed or 0),
+        None,
+        lambda done, total: None,
+        layout["weight_bits"],
+        layout["policy"],
+    )
     return {
         "quality_images": images,
         "frechet_distance": facts["frechet_samples_to_held_out"],
@@ -139,9 +148,11 @@ def measure_quality(task: Task) -> dict[str, Any]:
 def quality_point(point: Point) -> Point:
     """The part of a point that its images depend on, which is all that quality depends on.
 
-    The number of images that are played on the chip is no part of it: quality makes its own.
+    The number of images that are played on the chip is no part of it: quality makes its own. Neither is
+    the policy while weights are real: only rounded ones depend on how they are laid out.
     """
-    return {"model": point["model"], **{a.name: point[a.name] for a in AXES if a.makes_images}}
+    part = {"model": point["model"], **{a.name: point[a.name] for a in AXES if a.makes_images}}
+    return part if point["weight_bits"] is not None else {**part, "policy": None}
 
 
 def mapping_of(point: Point) -> Mapping:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from nsim.errors import MappingError
 from nsim.hw_models.spec import Core
 
 
@@ -48,6 +49,21 @@ def compartment_limit(delay: int, core: Core) -> int:
     return core.compartments.value * free // delay_slots(delay, core)
 
 
-def synapse_bits(delay: int, core: Core) -> int:
-    """Stored bits of one synapse: its weight and, where delays are used, a field that can hold them."""
-    return core.weight_bits.value + (delay.bit_length() if delay else 0)
+def synapse_bits(delay: int, core: Core, weight_bits: int | None = None) -> int:
+    """Stored bits of one synapse: its weight and, where delays are used, a field that can hold them.
+
+    ``weight_bits``: of weights rounded to so many bits; the most that the core stores by default.
+    """
+    stored = core.weight_bits.value if weight_bits is None else stored_weight_bits(weight_bits, core)
+    return stored + (delay.bit_length() if delay else 0)
+
+
+def stored_weight_bits(weight_bits: int, core: Core) -> int:
+    """Narrowest width the core has for weights of so many bits; MappingError where none is wide enough."""
+    widths = [core.weight_bits.value] if core.weight_widths is None else core.weight_widths.values
+    if weight_bits > max(widths):
+        raise MappingError(
+            f"weights of {weight_bits} bits; a core of this chip stores at most {max(widths)} bits for "
+            f"one; use --weight-bits {max(widths)}"
+        )
+    return weight_bits if core.weight_widths is None else min(w for w in widths if w >= weight_bits)

@@ -10,8 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from nsim.errors import MappingError
 from nsim.frontends.model import Model
 from nsim.frontends.network import Network
+from nsim.frontends.quantize import check_weight_bits
 from nsim.html_table import html_table
 from nsim.hw_models.catalog import find_chip_file, load_any_chip
 from nsim.hw_models.mapping.conv_cores import partition_conv
@@ -22,15 +24,14 @@ from nsim.hw_models.mapping.place import check_room
 from nsim.hw_models.mapping.policies import Policy, lay_out
 from nsim.hw_models.mapping.pool import partition_pool
 from nsim.hw_models.mapping.schedule import Schedule, Timetable, timetable
-from nsim.hw_models.spec import AnyChip
+from nsim.hw_models.spec import AnyChip, ChipSpec
 
 PARTITIONS: dict[str, Callable[[Network, Any, Schedule], dict[str, CoreGrid]]] = {
-    "synapse_lists": partition,
     "memory_pool": partition_pool,
     "crossbar": partition_crossbar,
     "convolution": partition_conv,
 }
-"""Family of a chip to how its cores are filled."""
+"""Family of a chip to how its cores are filled; synapse lists apart, whose weights may have few bits."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -38,7 +39,8 @@ class Layout:
     """A model on the cores of a chip.
 
     ``laid_out`` is the network as the cores hold it: analog streams expanded into synapses, or carried as
-    ``policy`` says. ``grids`` gives the cores of each population, in order of execution.
+    ``policy`` says. ``grids`` gives the cores of each population, in order of execution. ``weight_bits``:
+    bits that weights are rounded to, None where they stay real numbers.
     """
 
     model: Model
@@ -48,6 +50,13 @@ class Layout:
     grids: dict[str, CoreGrid]
     policy: Policy = "expand"
     schedule: Schedule = "pipelined"
+    weight_bits: int | None = None
+
+    @property
+    def weights(self) -> str:
+        """In words where the weights come from, and what was done to them."""
+        rounded = "" if self.weight_bits is None else f", rounded to {self.weight_bits} bits"
+        return f"{self.model.weights}{rounded}"
 
     @cached_property
     def times(self) -> Timetable:
@@ -106,23 +115,36 @@ class Layout:
             for (name, grid), binds in zip(self.grids.items(), binding.values(), strict=True)
         ]
         title = f"{self.model.name} on {self.chip.title}: {self.core_count:,} cores on {self.chips} chip(s)"
-        note = f"weights: {self.model.weights}"
+        note = f"weights: {self.weights}"
         return html_table(title, ("resource", "used", "available", "share"), use, note) + html_table(
             "Layers", ("layer", self.resources[0], "cores", "block (y, x, channels)", "binds"), layers
         )
 
 
 def cut_into_cores(
-    model: Model, chip_name: str, policy: Policy = "expand", schedule: Schedule = "pipelined"
+    model: Model,
+    chip_name: str,
+    policy: Policy = "expand",
+    schedule: Schedule = "pipelined",
+    weight_bits: int | None = None,
 ) -> Layout:
-    """Lay a model out on the cores of a chip of any family (a bundled name or a file).
+    """Lay a model out on the cores of a chip of any family (a bundled name or a file); see `map_model`.
 
     Raises ChipFileError for a chip that cannot be read, MappingError, naming layer, rule, need and limit,
     for what cannot fit a core, or on the largest known system of the chip.
     """
     chip = load_any_chip(chip_name)
     laid_out = lay_out(model.network, policy, chip)
-    grids = PARTITIONS[chip.family](laid_out, chip, schedule)
+    check_weight_bits(weight_bits)
+    if isinstance(chip, ChipSpec):
+        grids = partition(laid_out, chip, schedule, weight_bits)
+    elif weight_bits is not None:
+        raise MappingError(
+            f"{model.name} on {chip.name}: weights of {weight_bits} bits can only be laid out where synapses "
+            "are stored in lists (on loihi, for example); leave --weight-bits out"
+        )
+    else:
+        grids = PARTITIONS[chip.family](laid_out, chip, schedule)
     check_room(sum(grid.size for grid in grids.values()), chip)
     return Layout(
         model=model,
@@ -132,4 +154,5 @@ def cut_into_cores(
         grids=grids,
         policy=policy,
         schedule=schedule,
+        weight_bits=weight_bits,
     )

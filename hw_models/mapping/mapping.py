@@ -10,6 +10,8 @@ import numpy as np
 
 from nsim.errors import MappingError
 from nsim.frontends.model import Model
+from nsim.frontends.network import Network
+from nsim.frontends.quantize import quantize
 from nsim.hw_models.catalog import load_chip
 from nsim.hw_models.mapping.flow import Flow, flow
 from nsim.hw_models.mapping.layout import Layout, cut_into_cores
@@ -41,6 +43,13 @@ class Mapping(Layout):
     def parts(self) -> tuple[Mapping, ...]:
         """This mapping and its decoder's, in the order in which their networks are called."""
         return (self,) if self.decoder is None else (self, self.decoder)
+
+    @cached_property
+    def played(self) -> Network:
+        """The network that is played: the model's, or, in integers, what the cores hold of it."""
+        if self.weight_bits is None:
+            return self.model.network
+        return quantize(self.laid_out, self.weight_bits)
 
     @property
     def chips(self) -> int:
@@ -85,23 +94,25 @@ def map_model(
     order: Order = "optimised",
     rate: np.ndarray | None = None,
     schedule: Schedule = "pipelined",
+    weight_bits: int | None = None,
 ) -> Mapping:
     """Lay a model out on a chip (a bundled name or a file): streams, partition, placement.
 
     ``rate``: spikes per neuron and time step of every core, as measured; all are taken to fire alike if it is
     not given. ``schedule``: all layers at once, one time step apart, or one layer after the other.
+    ``weight_bits``: round the weights to so many bits, each synapse's as laid out, and play integers.
 
     Raises ChipFileError for a chip that cannot be read, MappingError, naming layer, rule, need and limit,
-    for what cannot fit.
+    for what cannot fit, QuantizeError for bits that weights cannot have.
     """
     load_chip(chip_name)
-    layout = cut_into_cores(model, chip_name, policy, schedule)
+    layout = cut_into_cores(model, chip_name, policy, schedule, weight_bits)
     if model.decoder is None:
         return with_places(layout, order, rate)
     # the decoder's cores are numbered after the denoiser's
     first, rest = (None, None) if rate is None else np.split(rate, [layout.core_count])
     alone = replace(model, name=f"{model.name}, decoder", network=model.decoder, decoder=None, codes=None)
-    decoder = map_model(alone, chip_name, policy, order, rest, schedule)
+    decoder = map_model(alone, chip_name, policy, order, rest, schedule, weight_bits)
     return replace(with_places(layout, order, first), decoder=decoder)
 
 

@@ -32,19 +32,22 @@ from nsim.hw_models.mapping.storage import SynapseStorage
 from nsim.hw_models.spec import ChipSpec, Core
 
 
-def partition(network: Network, chip: ChipSpec, schedule: Schedule = "pipelined") -> dict[str, CoreGrid]:
+def partition(
+    network: Network, chip: ChipSpec, schedule: Schedule = "pipelined", weight_bits: int | None = None
+) -> dict[str, CoreGrid]:
     """Cut every population of a laid-out network into core blocks, in order of execution.
 
-    The schedule decides how long spikes are delayed, which takes compartments and synaptic memory. When the
+    The schedule decides how long spikes are delayed, which takes compartments and synaptic memory;
+    ``weight_bits`` how many bits of memory a weight takes, the most a core stores by default. When the
     result needs several chips, output axons are counted as if every destination lay on another chip (one
     entry more each), so that any placement is legal. Raises MappingError for a layer of which not even a
     single neuron fits a core, and for spikes that would have to wait longer than a core can hold them.
     """
     times = timetable(network, schedule)
-    plan = _Plan(network, chip.core, times, chip_crossing=0)
+    plan = _Plan(network, chip.core, times, weight_bits, chip_crossing=0)
     grids = _cut(plan) if plan.fewest_cores() <= chip.cores else None
     if grids is None or sum(grid.size for grid in grids.values()) > chip.cores:
-        grids = _cut(_Plan(network, chip.core, times, chip_crossing=1))
+        grids = _cut(_Plan(network, chip.core, times, weight_bits, chip_crossing=1))
     return in_order(network, grids)
 
 
@@ -73,10 +76,13 @@ class _Plan:
     that each position [H, W] reaches, by the channels that reach them (bool [C] as bytes).
     """
 
-    def __init__(self, network: Network, core: Core, times: Timetable, chip_crossing: int) -> None:
+    def __init__(
+        self, network: Network, core: Core, times: Timetable, weight_bits: int | None, chip_crossing: int
+    ) -> None:
         self.network = network
         self.core = core
         self.times = times
+        self.weight_bits = weight_bits
         self.chip_crossing = chip_crossing
         self.bundles = bundles(network)
         self.step: dict[str, int] = {}
@@ -136,7 +142,8 @@ class _Layer:
             "output_axons": core.output_axons.value,
             "words_per_axon": core.max_words_per_axon.value,
         }
-        self.storage = SynapseStorage(population, self.inputs, self.sources, self.delays, core)
+        bits = [loihi.synapse_bits(delay, core, plan.weight_bits) for delay in self.delays]
+        self.storage = SynapseStorage(population, self.inputs, self.sources, bits, core)
         self._use_cache: dict[tuple[int, int, int], np.ndarray] = {}
 
     def best(self) -> CoreGrid | None:

@@ -32,6 +32,11 @@ def lay_out(network: Network, policy: Policy, chip: AnyChip) -> Network:
     reason = why_unsupported(policy, chip)
     if reason is not None:
         raise MappingError(f"policy {policy!r} on {chip.name}: {reason}; use expand or host")
+    return without_streams(network, policy)
+
+
+def without_streams(network: Network, policy: Policy) -> Network:
+    """The network by a policy, whatever the chip."""
     refuse_step_factors(network)
     return expand(network) if policy == "expand" else replace(network, streams=policy)
 

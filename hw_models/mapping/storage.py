@@ -33,8 +33,8 @@ class Words(NamedTuple):
 class SynapseStorage:
     """The synapse lists of one population; caches what its axis segments see of each source.
 
-    ``inputs``: its spiking projections, from ``sources``, each with a delay in ticks. ``shared``: indices of
-    the inputs that share axons, together.
+    ``inputs``: its spiking projections, from ``sources``, each with so many ``bits`` for a stored synapse.
+    ``shared``: indices of the inputs that share axons, together.
     """
 
     def __init__(
@@ -42,13 +42,13 @@ class SynapseStorage:
         population: Population,
         inputs: Sequence[Projection],
         sources: Sequence[Population],
-        delays: Sequence[int],
+        bits: Sequence[int],
         core: Core,
     ) -> None:
         self.population = population
         self.inputs = inputs
         self.core = core
-        self.bits = [loihi.synapse_bits(d, core) for d in delays]
+        self.bits = bits
         self.shared = [[inputs.index(p) for p in group] for group in axon_groups(list(inputs))]
         size = population.shape
         self._taps = [

@@ -58,6 +58,7 @@ class Core(Model):
 
     Delays up to ``delays_at_full_compartments`` cost nothing; each doubling of the delay slots beyond halves
     the compartments, up to ``max_delay``. Without ``population_axons`` every neuron has axons of its own.
+    ``weight_widths``: the bits that a stored weight can have, any up to ``weight_bits`` where not given.
     """
 
     compartments: Count
@@ -67,6 +68,7 @@ class Core(Model):
     input_axons: Count
     output_axons: Count
     weight_bits: Count
+    weight_widths: Choices | None = None
     max_delay: Integer
     delays_at_full_compartments: Integer
     synapse_entry: SynapseEntry

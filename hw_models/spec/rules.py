@@ -10,12 +10,14 @@ from nsim.hw_models.spec.figures import Count, Figure, KnownFigure, Model
 class CostRule(Model):
     """The ANN side: pJ per MAC and per accumulate, of a paper's rule or of a device.
 
-    ``others``: further figures of the same source by name, each with its unit; they price nothing here.
+    ``leaves_out``: in a few words, what the two do not contain. ``others``: further figures of the same
+    source by name, each with its unit; they price nothing here.
     """
 
     name: str
     title: str
     description: str
+    leaves_out: str
     process_nm: Count | None = None
     mac_pj: Figure
     ac_pj: Figure

@@ -35,7 +35,7 @@ def folders(tiny_network: Network, tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 def test_each_is_what_it_is_alone(folders: list[str]) -> None:
-    one, other, two, twin = open_comparands([folders[0], f"{folders[0]}@davies2018", folders[1]])
+    one, other, two, *twins = open_comparands([folders[0], f"{folders[0]}@davies2018", folders[1]])
     run = Run.open(folders[0])
     assert one.energy_pj == pytest.approx(run.report.total_pj / 2)
     assert one.time_ns == pytest.approx(run.latency()["time_ns"].sum() / 2)
@@ -43,7 +43,17 @@ def test_each_is_what_it_is_alone(folders: list[str]) -> None:
     assert other.time_ns == pytest.approx(run.time_ns_by("davies2018") / 2)
     assert other.unknown != one.unknown
     assert two.energy_pj == pytest.approx(Run.open(folders[1]).report.total_pj / 4)
-    assert (twin.name, twin.parts) == (TWIN, {TWIN_WORK: pytest.approx(460_000.0)})
+    assert {twin.name: twin.parts for twin in twins} == {
+        f"{TWIN}, ann45": {TWIN_WORK: pytest.approx(4.6 * 100_000)},
+        f"{TWIN}, eyeriss": {TWIN_WORK: pytest.approx(12 * 100_000)},
+        f"{TWIN}, h100": {TWIN_WORK: pytest.approx(1.4 * 100_000)},
+    }
+    assert [twin.unknown for twin in twins] == [
+        ("all but operations",), ("DRAM",), ("what is lost below peak rate",)
+    ]  # fmt: skip
+    assert twins[2].about == (
+        "ANN of the same shape as tiny, 100,000 MAC at 1.4 (0.71 to 21) pJ: NVIDIA H100 SXM (GPU)"
+    )
     assert one.interval_pj is not None and one.interval_pj[0] < one.energy_pj < one.interval_pj[1]
 
 
@@ -65,7 +75,7 @@ def test_written(folders: list[str], tmp_path: Path) -> None:
     files = write_comparison(comparands, tmp_path / "new")
     assert [f.name for f in files] == [
         "compare.csv",
-        *("waterfall-1.png", "waterfall-1.svg", "waterfall-2.png", "waterfall-2.svg"),
+        *(f"waterfall-{i}.{form}" for i in range(1, 5) for form in ("png", "svg")),
     ]
     assert all(f.stat().st_size > 0 for f in files)
     table = pd.read_csv(files[0], index_col="group")
@@ -78,7 +88,7 @@ def test_tables(folders: list[str]) -> None:
         f"{folders[0]}: tiny, T=4, on loihi (boardfit), {Run.open(folders[0]).manifest['cores']} cores, "
         "1 chip(s), ddim:2; weights: random"
     )
-    assert len(lines) == 3 + 2
+    assert len(lines) == 5 + 2
 
 
 def test_mistakes(folders: list[str], tmp_path: Path) -> None:

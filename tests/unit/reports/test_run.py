@@ -88,6 +88,7 @@ def test_manifest(run: Run, mapping: Mapping) -> None:
         "schedule": "pipelined",
         "timing": "analytic",
         "precision": "float32",
+        "weight_bits": None,
         "sampler": "ddim:3",
         "sampler_steps": STEPS,
         "detail_steps": "all",

@@ -10,6 +10,7 @@ import pytest
 from nsim.errors import SweepError
 from nsim.hw_models.mapping.place import Order
 from nsim.hw_models.mapping.policies import Policy
+from nsim.hw_models.mapping.schedule import Schedule
 from nsim.reports.step_meter import Timing
 from nsim.reports.sweep import Sweep
 from nsim.reports.sweep_axes import AXES
@@ -33,6 +34,7 @@ def test_choices_are_those_of_the_options() -> None:
     choices = {axis.name: axis.choices for axis in AXES if axis.choices}
     assert choices == {
         "policy": get_args(Policy),
+        "schedule": get_args(Schedule),
         "placement": get_args(Order),
         "timing": get_args(Timing),
     }

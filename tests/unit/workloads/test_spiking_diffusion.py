@@ -219,6 +219,17 @@ def test_a_step_is_played_again(folder: Path, step: int) -> None:
     assert again.counts.per_core["spike"].sum() == spikes > 0
 
 
+def test_both_networks_are_played_in_integers(folder: Path) -> None:
+    mapping = nsim.map(nsim.load(folder), weight_bits=8)
+    assert [part.weight_bits for part in mapping.parts] == [8, 8]
+    run = nsim.run(mapping, "absorbing:3")
+    assert run.manifest["precision"] == "int"
+    assert run.manifest["model"]["weights"].endswith("rounded to 8 bits")
+    counts, traced = run.counts(), run.operations().groupby("sampler_step")["spikes"].sum()
+    spikes = counts[counts["event"] == "spike"].groupby("sampler_step")["count"].sum()
+    assert (spikes == traced).all() and (spikes > 0).all()
+
+
 def test_both_networks_are_checked_against_brian2(folder: Path) -> None:
     model = nsim.load(folder)
     facts = check_facts(model, check_model(model, per_layer=2, seed=0))
