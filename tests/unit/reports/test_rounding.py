@@ -189,8 +189,6 @@ def test_bits_that_cannot_be_had(model: Model) -> None:
     assert str(error.value) == (
         "weights of 9 bits; a core of this chip stores at most 8 bits for one; use --weight-bits 8"
     )
-    with pytest.raises(MappingError, match=r"^policy 'graded': not modelled yet; use expand or host$"):
-        rounding_loss(model, 8, "graded")
 
 
 def test_images_depend_on_the_layout_only_where_weights_are_rounded() -> None:
