@@ -68,7 +68,7 @@ def run_sampler(
 
     ``resume``: go on with the run that was stopped in ``out``, at its first unfinished sampler step; the
     folder ends up as if it had never been stopped, byte for byte. RunError when it was begun with other
-    settings or versions, or is damaged.
+    settings or versions, or is damaged. One process at a time writes to a folder; a second one is refused.
 
     ``detail_steps``: sampler steps whose events are counted and timed on the chip, "all", "0,10,20" or
     "n:20" (see `detail_steps`). All steps are played; the totals of the others are extrapolated, and said
@@ -94,32 +94,24 @@ def run_sampler(
     stages = stages_of(mapping, name, timing, precision, threads)
     for meter in stages:
         meter.check()  # what the chip file does not say is refused before anything is written
-    folder = _folder(out, manifest, resume)
-    _write_mapping(folder, mapping)
-
-    done, shape = folder.steps_done, model.network.population_by_name[model.network.image].shape
-    x = folder.state(done - 1) if done else initial_state(walk, (images, *shape), seed)
-    for step in play_steps(stages, walk, x, done, folder.measured_steps, workers):
-        for table, rows in step.tables.items():
-            folder.write_step(table, step.index, rows)
-        folder.write_state(step.index, step.x)
-        x = step.x
-        if progress is not None:
-            progress(step.index + 1, folder.steps_in_all)
-    folder.write_images(_as_images(x, model))
-    folder.write_manifest({**folder.manifest, "complete": True})
+    path = Path(tempfile.mkdtemp(prefix="nsim-run-")) if out is None else out
+    with RunFolder.writing(path, manifest, resume) as folder:
+        _write_mapping(folder, mapping)
+        done, shape = folder.steps_done, model.network.population_by_name[model.network.image].shape
+        x = folder.state(done - 1) if done else initial_state(walk, (images, *shape), seed)
+        for step in play_steps(stages, walk, x, done, folder.measured_steps, workers):
+            for table, rows in step.tables.items():
+                folder.write_step(table, step.index, rows)
+            folder.write_state(step.index, step.x)
+            x = step.x
+            if progress is not None:
+                progress(step.index + 1, folder.steps_in_all)
+        folder.write_images(_as_images(x, model))
+        folder.write_manifest({**folder.manifest, "complete": True})
     run = Run(folder)
     if out is None:
         weakref.finalize(run, shutil.rmtree, folder.path, ignore_errors=True)
     return run
-
-
-def _folder(out: Path | None, manifest: dict[str, Any], resume: bool) -> RunFolder:
-    if out is None:
-        return RunFolder.create(Path(tempfile.mkdtemp(prefix="nsim-run-")), manifest)
-    if resume and (out / "manifest.json").exists():
-        return RunFolder.resume(out, manifest)
-    return RunFolder.create(out, manifest)
 
 
 def _write_mapping(folder: RunFolder, mapping: Mapping) -> None:

@@ -13,6 +13,7 @@
     links/0007.parquet        packets over every link of the mesh
     states/0007.npy           the images as sampler step 7 left them: where a stopped run goes on
     images.npy, images/       the generated images
+    run.lock, run.holder      who writes to the folder, while it does, see `sole_writer`
 
 A decoder's call is the step after the sampler's last. Each table is one row group, carries the manifest in
 its metadata under ``nsim`` and a checksum for every page, and is written whole and then moved into place:
@@ -24,6 +25,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +36,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from nsim.errors import RunError
+from nsim.reports.run_lock import HOLDER, LOCK, sole_writer
 
 TABLES = ("cores", "capacities", "traced_layers", "beside_cores")
 STEP_TABLES = ("events", "operations", "latency", "times", "links")
@@ -46,11 +50,23 @@ class RunFolder:
         self._provenance: dict[str, Any] | None = None
 
     @classmethod
+    @contextmanager
+    def writing(cls, path: Path, manifest: dict[str, Any], resume: bool) -> Iterator[RunFolder]:
+        """A folder to write a run to, and nobody else: a new one, or with ``resume`` one to go on with.
+
+        RunError when another process is writing to it, and as `create` and `resume` raise it.
+        """
+        begun = resume and (path / "manifest.json").exists()
+        if not begun and not (path / LOCK).exists():
+            _refuse_occupied(path)  # before a lock is left among files that are no run's
+        with sole_writer(path):
+            yield cls.resume(path, manifest) if begun else cls.create(path, manifest)
+
+    @classmethod
     def create(cls, path: Path, manifest: dict[str, Any]) -> RunFolder:
         """A new folder with its manifest; RunError when something is there already."""
         folder = cls(path)
-        if path.exists() and (not path.is_dir() or any(p.suffix != ".part" for p in path.iterdir())):
-            raise RunError(f"{path}: there is something here already; choose another folder or remove it")
+        _refuse_occupied(path)
         path.mkdir(parents=True, exist_ok=True)
         folder.write_manifest(manifest)
         folder._make_subfolders()
@@ -257,6 +273,16 @@ def _check_table(path: Path) -> None:
         pq.read_metadata(path)
     except (pa.ArrowException, OSError) as error:
         raise _damaged(path, str(error).splitlines()[0]) from None
+
+
+def _refuse_occupied(path: Path) -> None:
+    """Refuse to begin a run where there is anything but what a run killed at its very start left."""
+    if path.exists() and not (path.is_dir() and all(map(_is_left_over, path.iterdir()))):
+        raise RunError(f"{path}: there is something here already; choose another folder or remove it")
+
+
+def _is_left_over(path: Path) -> bool:
+    return path.suffix == ".part" or path.name in (LOCK, HOLDER)
 
 
 def _damaged(path: Path, why: str) -> RunError:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import platform
 import shutil
 import signal
 import subprocess
@@ -22,6 +24,7 @@ from nsim.errors import RunError
 from nsim.frontends.network import Network
 from nsim.hw_models.mapping.mapping import Mapping
 from nsim.reports.run import Run, run_sampler
+from nsim.reports.run_lock import HOLDER, sole_writer
 from nsim.workloads.sddpm import SpikingUNet
 from tests.networks import model_of
 
@@ -167,6 +170,72 @@ def test_the_first_command_line_stays(mapping: Mapping, stopped: Path) -> None:
     manifest["made_with"]["command"] = ["run", "as it was"]
     (stopped / "manifest.json").write_text(json.dumps(manifest))
     assert resume(mapping, stopped).manifest["made_with"]["command"] == ["run", "as it was"]
+
+
+def held(out: Path) -> str:
+    """What a second writer is told while this process writes."""
+    return (
+        f"{out}: process {os.getpid()} on {platform.node()} is writing this run; wait until it ends, or stop "
+        f"it and go on with the run: nsim run --resume {out}"
+    )
+
+
+@pytest.mark.parametrize("going_on", [True, False])
+def test_a_second_writer_is_refused(mapping: Mapping, finished: Path, tmp_path: Path, going_on: bool) -> None:
+    out, refused = tmp_path / "a", []
+
+    def second(done: int, of: int) -> None:
+        before = content(out)
+        with pytest.raises(RunError) as error:
+            resume(mapping, out, resume=going_on)
+        assert content(out) == before
+        refused.append(str(error.value))
+
+    run_sampler(mapping, seed=5, out=out, threads=1, progress=second)
+    assert refused == [held(out)] * 3
+    assert content(out) == content(finished)
+
+
+def test_a_second_process_is_refused(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "a"
+    monkeypatch.setattr(sys, "argv", ["nsim", "run", str(checkpoint), "--out", str(out)])
+    with sole_writer(out), pytest.raises(SystemExit) as stop:
+        cli.main()
+    assert stop.value.code == 2
+    assert capsys.readouterr().err.endswith(f"nsim: {held(out)}\n")
+
+
+def test_the_lock_of_a_killed_process_is_no_obstacle(tmp_path: Path) -> None:
+    code = (
+        "import pathlib, sys, time\n"
+        "from nsim.reports.run_lock import sole_writer\n"
+        "with sole_writer(pathlib.Path(sys.argv[1])): time.sleep(60)\n"
+    )
+    out, holder = tmp_path / "a", tmp_path / "a" / HOLDER
+    process = subprocess.Popen([sys.executable, "-c", code, str(out)])
+    while not (holder.exists() and holder.read_text()):
+        assert process.poll() is None
+        time.sleep(0.005)
+    with (
+        pytest.raises(RunError, match=f"a: process {process.pid} on .* is writing this run"),
+        sole_writer(out),
+    ):
+        pass
+    process.kill()
+    process.wait()
+    assert holder.exists()
+    with sole_writer(out):
+        assert json.loads(holder.read_text())["pid"] == os.getpid()
+    assert not holder.exists()
+
+
+def test_no_lock_is_left_among_files_that_are_no_run(mapping: Mapping, tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("")
+    with pytest.raises(RunError, match="there is something here already"):
+        run_sampler(mapping, out=tmp_path)
+    assert list(content(tmp_path)) == ["thesis.tex"]
 
 
 def cut(path: Path) -> None:

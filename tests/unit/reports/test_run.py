@@ -51,6 +51,7 @@ def test_files(run: Run) -> None:
             "images/0001.png",
             "manifest.json",
             "references.bib",
+            "run.lock",
             "traced_layers.parquet",
         ]
     )
