@@ -49,6 +49,9 @@ def lower(module: nn.Module, image_shape: tuple[int, int, int], time_steps: int,
     Raises UnsupportedOpError naming the operation and its module path when something has no place in a
     Network.
     """
+    for path, part in module.named_modules():
+        if is_neuron(part):
+            read_neuron(part, path)  # what cannot be played is refused before anything else is looked at
     traced = roll_steps(trace(module.eval()), time_steps)
     return _Lowering(traced, image_shape, time_steps, name).network()
 
@@ -157,8 +160,8 @@ class _Lowering:
         neuron = read_neuron(module, name)
         axes = NEURON_AXES[neuron_call(module, name).time]
         if value.axes not in axes:
-            wanted = views.text(axes[0], {"B": BATCH, **dict.fromkeys("TCHW", 0)}).replace("=0", "")
-            raise UnsupportedOpError(f"{name}: a neuron takes {wanted}, not {value.text}")
+            wanted = ", ".join(" * ".join(group) for group in axes[0])
+            raise UnsupportedOpError(f"{name}: a neuron takes [{wanted}], not {value.text}")
         _check_sizes(module, name, self.build.time_steps)
         if name in self.build.kinds:
             raise UnsupportedOpError(

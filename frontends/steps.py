@@ -8,6 +8,7 @@ stack over time. A graph whose neurons all take their steps at once comes out as
 from __future__ import annotations
 
 import operator
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
@@ -87,17 +88,20 @@ class _Roll:
         self.played: dict[str, int] = {}
 
     def rolled(self) -> fx.Graph:
-        for node in self.traced.graph.nodes:
-            self.new[node] = self._visit(node)
-        for node, call in self.calls.items():
-            path, played = str(node.target), self.played.get(str(node.target))
-            if call.time == "none" and played is not None and played != self.time_steps:
+        played = Counter(str(node.target) for node in self.calls if self._is_one_step(node))
+        for path, times in played.items():
+            if times != self.time_steps:
                 raise UnsupportedOpError(
-                    f"{path}: plays one step at a time and is called {played} times, the model has "
+                    f"{path}: plays one step at a time and is called {times} times, the model has "
                     f"{self.time_steps} time steps; call it once for each, or set its step_mode to 'm' and "
                     "give it [T, B, C, H, W]"
                 )
+        for node in self.traced.graph.nodes:
+            self.new[node] = self._visit(node)
         return self.graph
+
+    def _is_one_step(self, neuron: fx.Node) -> bool:
+        return self.calls[neuron].time == "none" and not neuron.meta.get(ALL_STEPS)
 
     def _visit(self, node: fx.Node) -> Any:
         if node in self.calls:
@@ -122,7 +126,7 @@ class _Roll:
 
     def _neuron(self, node: fx.Node) -> fx.Node:
         """A neuron's call: the k-th one is step k; the state it is handed is its own."""
-        path, call = str(node.target), self.calls[node]
+        path = str(node.target)
         current, states = node.args[0], [*node.args[1:], *node.kwargs.values()]
         for state in states:
             known = self.new.get(state) if isinstance(state, fx.Node) else None
@@ -135,7 +139,7 @@ class _Roll:
                 )
         assert isinstance(current, fx.Node)
         made = self._make(node, (self._one(node, current),), {})
-        if call.time != "none" or node.meta.get(ALL_STEPS):
+        if not self._is_one_step(node):
             return made
         k = self.played.get(path, 0)
         if self.step.get(current, k) != k:
@@ -208,8 +212,8 @@ class _Roll:
         new = self.new[read]
         if isinstance(new, _State):
             raise UnsupportedOpError(
-                f"{new.neuron}: its potential is read by {node.name!r}; a chip sends spikes only, so read the "
-                "network out by its spikes, summed or averaged over time"
+                f"{new.neuron}: its potential is read by {node.name!r}; a chip sends spikes only, so read "
+                "the network out by its spikes, summed or averaged over time"
             )
         if isinstance(new, _Partial):
             raise self._across(node)
@@ -231,7 +235,7 @@ class _Roll:
         return self.made[key]
 
     def _across(self, node: fx.Node) -> UnsupportedOpError:
-        where = owner(node) or "the model's forward"
+        where = owner(node).partition("@")[0] or "the model's forward"
         return UnsupportedOpError(
             f"{where}: {node.name!r} uses values of more than one time step; between steps only neurons keep "
             "a state, and outputs are stacked, summed or averaged over all steps"

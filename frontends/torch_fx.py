@@ -77,8 +77,8 @@ def trace(module: nn.Module) -> fx.GraphModule:
     except (torch.fx.proxy.TraceError, TypeError) as error:
         raise UnsupportedOpError(
             f"{type(module).__name__} cannot be traced: {error}. "
-            "Its forward must not branch on tensor values, nor loop over a tensor's sizes: keep the number of "
-            "time steps in an attribute."
+            "Its forward must not branch on tensor values, nor loop over a tensor's sizes: keep the number "
+            "of time steps in an attribute."
         ) from error
 
 
@@ -93,7 +93,7 @@ def attribute(root: nn.Module, target: str) -> torch.Tensor:
     found: Any = root
     for part in target.split("."):
         found = getattr(found, part)
-    return found  # type: ignore[no-any-return]
+    return found
 
 
 def _is_torch_layer(module: nn.Module) -> bool:

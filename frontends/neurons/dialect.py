@@ -65,7 +65,7 @@ def scalar(value: Any, path: str, module: Any, name: str) -> float:
 
 
 def tau_of(decay: float, path: str, module: Any) -> float | None:
-    """Time constant in steps, ``1 / (1 - decay)``, of a potential that keeps ``decay`` of itself; None for 1."""
+    """Time constant in steps of a potential that keeps ``decay`` of itself: 1 / (1 - decay), None for 1."""
     if not 0.0 <= decay <= 1.0:
         raise refuse(path, module, f"a potential that keeps {decay:g} of itself each step; 0 to 1 can be had")
     return None if decay == 1.0 else 1.0 / (1.0 - decay)

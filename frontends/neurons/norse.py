@@ -35,9 +35,7 @@ def _box(module: Any, path: str) -> NeuronModel:
         raise refuse(path, module, f"reset_method {method} is not known; use reset_value or reset_subtract")
     reset = scalar(p.v_reset, path, module, "v_reset")
     if reset != leak:
-        raise refuse(
-            path, module, f"v_reset = {reset:g} is not v_leak = {leak:g}; give both the same value"
-        )
+        raise refuse(path, module, f"v_reset = {reset:g} is not v_leak = {leak:g}; give both the same value")
     return NeuronModel(threshold, reset, tau, strict=True)
 
 

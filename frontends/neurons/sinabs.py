@@ -69,7 +69,12 @@ _RECURRENT = "feeds its spikes back to itself; use LIF or IAF"
 SINABS = Dialect(
     library="sinabs",
     is_ours=lambda module: hasattr(module, "spike_fn"),
-    readers={"LIF": _leaky, "LIFSqueeze": _leaky, "IAF": _integrate_and_fire, "IAFSqueeze": _integrate_and_fire},
+    readers={
+        "LIF": _leaky,
+        "LIFSqueeze": _leaky,
+        "IAF": _integrate_and_fire,
+        "IAFSqueeze": _integrate_and_fire,
+    },
     call=_call,
     refused={
         "LIFRecurrent": _RECURRENT,
