@@ -244,9 +244,7 @@ def _multiply(low: NetworkBuilder, node: fx.Node, left: Any, right: Any) -> Valu
     if not isinstance(right, Value):
         right = Value(np.asarray(right), (), {})
     if isinstance(right.content, np.ndarray) and right.content.size == 1:
-        channels = left.sizes["C"]
-        params = {"scale": np.full(channels, right.content.item()), "bias": np.zeros(channels)}
-        return replace(left, content=Ref(low.host(node, "affine", [left], params=params)))
+        return _times_number(low, node, left, right.content.item())
     content = left.content
     of_layer = isinstance(content, Sum) and content.one_layer and not _only_summed(node)
     if isinstance(right.content, np.ndarray) and of_layer:
@@ -260,6 +258,26 @@ def _multiply(low: NetworkBuilder, node: fx.Node, left: Any, right: Any) -> Valu
     if (left.axes, left.shape) != (right.axes, right.shape):
         raise unsupported(node, f"multiplying {left.text} by {right.text}")
     return replace(left, content=Ref(low.host(node, "multiply", [left, right])))
+
+
+def _times_number(low: NetworkBuilder, node: fx.Node, value: Value, number: float) -> Value:
+    """On the cores a number scales what is added up; the image, and what the host holds, the host scales."""
+    if isinstance(value.content, Ref) and low.kinds[value.content.name] not in ("neuron", "analog"):
+        channels = value.sizes["C"]
+        params = {"scale": np.full(channels, number), "bias": np.zeros(channels)}
+        return replace(value, content=Ref(low.host(node, "affine", [value], params=params)))
+    content = low.as_sum(value)
+    if content.host_biases:
+        content = low.as_sum(low.materialised(value))
+    terms = tuple(
+        replace(
+            term,
+            scale=np.full(term.kernel.c_out, number) if term.scale is None else number * term.scale,
+            bias=None if term.bias is None else number * term.bias,
+        )
+        for term in content.terms
+    )
+    return replace(value, content=replace(content, terms=terms))
 
 
 def _only_summed(node: fx.Node) -> bool:
