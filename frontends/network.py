@@ -25,8 +25,9 @@ class NeuronModel:
     LIF, ``decay_input``:      :math:`U = V + (X - (V - r)) / \tau`
     LIF, no ``decay_input``:   :math:`U = V - (V - r) / \tau + X`
 
-    with the resting value r = v_reset (0 for soft reset); then :math:`S = [U \ge v_{th}]`; hard reset
-    ``V = v_reset where S else U``, or soft reset (``v_reset is None``) :math:`V = U - v_{th} S`.
+    with the resting value r = v_reset (0 for soft reset); then :math:`S = [U \ge v_{th}]`, or
+    :math:`S = [U > v_{th}]` with ``strict``; hard reset ``V = v_reset where S else U``, or soft reset
+    (``v_reset is None``) :math:`V = U - d S`, d = ``subtract`` or, where that is None, the threshold.
     The updates of SpikingJelly's IFNode and LIFNode; bit for bit too, but for LIF without ``decay_input``
     and r = 0, which it writes :math:`V (1 - 1 / \tau) + X`.
     """
@@ -35,11 +36,20 @@ class NeuronModel:
     v_reset: float | None = 0.0
     tau: float | None = None
     decay_input: bool = True
+    strict: bool = False
+    subtract: float | None = None
 
     @property
     def kind(self) -> str:
         """``IF`` or ``LIF``."""
         return "IF" if self.tau is None else "LIF"
+
+    @property
+    def soft_reset(self) -> float | None:
+        """What a spike takes off the potential; None where it sets it to ``v_reset``."""
+        if self.v_reset is not None:
+            return None
+        return self.v_threshold if self.subtract is None else self.subtract
 
     @property
     def input_factor(self) -> float:

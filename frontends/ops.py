@@ -17,7 +17,11 @@ from nsim.frontends.network import HostOpKind
 
 MAP_AXES = (("T", "B"), ("C",), ("H",), ("W",))
 STEP_AXES = (("T",), ("B",), ("C",), ("H",), ("W",))
+BATCH_FIRST_AXES = (("B",), ("T",), ("C",), ("H",), ("W",))
+BATCH_FIRST_MAP_AXES = (("B", "T"), ("C",), ("H",), ("W",))
 IMAGE_AXES = (("B",), ("C",), ("H",), ("W",))
+LAYER_AXES = (MAP_AXES, BATCH_FIRST_MAP_AXES, IMAGE_AXES)
+"""What a layer of torch may be given: maps of every step, or of an image that does not change."""
 
 
 def _convolution(low: NetworkBuilder, node: fx.Node, conv: Any, value: Value) -> Value:
@@ -26,7 +30,7 @@ def _convolution(low: NetworkBuilder, node: fx.Node, conv: Any, value: Value) ->
         one_along_time = conv.kernel_size[-1] == 1 and conv.stride[-1] == 1 and conv.padding[-1] == 0
         if value.axes != (("B",), ("C",), ("H",), ("W",), ("T",)) or not one_along_time:
             raise unsupported(node, "Conv3d that is not a per-step 2-D convolution over (H, W, T)")
-    elif value.axes not in (MAP_AXES, IMAGE_AXES):
+    elif value.axes not in LAYER_AXES:
         raise unsupported(node, f"{type(conv).__name__} on {value.text}")
     if isinstance(conv.padding, str) or conv.padding_mode != "zeros":
         raise unsupported(node, f"padding {conv.padding!r} ({conv.padding_mode})")
@@ -192,6 +196,7 @@ def _add(low: NetworkBuilder, node: fx.Node, left: Any, right: Any) -> Value:
         content = low.as_sum(left)
         assert isinstance(right.content, Ref)
         return replace(left, content=replace(content, host_biases=(*content.host_biases, right.content.name)))
+    left, right = _aligned(low, left, right)
     if (left.axes, left.shape) != (right.axes, right.shape):
         raise unsupported(node, f"adding {right.text} to {left.text}")
     if low.is_host(left):
@@ -205,6 +210,7 @@ def _add(low: NetworkBuilder, node: fx.Node, left: Any, right: Any) -> Value:
 def _cat(low: NetworkBuilder, node: fx.Node, tensors: Any, dim: int = 0) -> Value:
     if any(low.is_host(v) for v in tensors) or tensors[0].axes[dim] != ("C",):
         raise unsupported(node, "cat that does not join channels of on-chip tensors")
+    tensors = _aligned(low, *tensors)
     terms: list[Term] = []
     channel = 0
     for value in tensors:
@@ -214,6 +220,22 @@ def _cat(low: NetworkBuilder, node: fx.Node, tensors: Any, dim: int = 0) -> Valu
         terms.extend(replace(term, channel=term.channel + channel) for term in content.terms)
         channel += value.sizes["C"]
     return replace(tensors[0], content=Sum(tuple(terms), (), ""), sizes={**tensors[0].sizes, "C": channel})
+
+
+def _aligned(low: NetworkBuilder, *values: Value) -> list[Value]:
+    """Maps of every step beside maps of an image that does not change, which are the same at every step."""
+    if MAP_AXES not in (value.axes for value in values):
+        return list(values)
+    return [
+        replace(v, axes=MAP_AXES, sizes={**v.sizes, "T": low.time_steps}) if v.axes == IMAGE_AXES else v
+        for v in values
+    ]
+
+
+def _divide(low: NetworkBuilder, node: fx.Node, left: Any, right: Any) -> Value:
+    if not isinstance(left, Value) or not isinstance(right, int | float):
+        raise unsupported(node, "dividing by a tensor")
+    return _multiply(low, node, left, 1.0 / right)
 
 
 def _multiply(low: NetworkBuilder, node: fx.Node, left: Any, right: Any) -> Value:
@@ -296,12 +318,41 @@ def _over_time(kind: HostOpKind, word: str) -> Callable[..., Value]:
     return handler
 
 
+def _sum_steps(low: NetworkBuilder, node: fx.Node, value: Value) -> Value:
+    """A tensor of every step added up over the steps, by the model's own loop."""
+    if value.axes != MAP_AXES:
+        raise unsupported(node, f"adding {value.text} up over time steps")
+    return replace(value, content=Ref(low.host(node, "sum_over_time", [value])), axes=IMAGE_AXES)
+
+
+def _stack_steps(low: NetworkBuilder, node: fx.Node, value: Value, dim: int) -> Value:
+    """A tensor of every step, the steps along an axis of their own."""
+    axes = {0: STEP_AXES, 1: BATCH_FIRST_AXES}.get(dim)
+    if value.axes not in (MAP_AXES, IMAGE_AXES) or axes is None:
+        raise unsupported(node, f"stack of {value.text} along dimension {dim}")
+    return replace(value, axes=axes) if value.axes == MAP_AXES else _repeated(low, node, value, axes)
+
+
+def _stack(low: NetworkBuilder, node: fx.Node, tensors: Any, dim: int = 0) -> Value:
+    """The same image for every time step."""
+    if len(tensors) != low.time_steps or any(v is not tensors[0] for v in tensors):
+        raise unsupported(node, "stack of other than one image for every time step")
+    return _stack_steps(low, node, tensors[0], dim)
+
+
+def _each_step(low: NetworkBuilder, node: fx.Node, value: Value) -> Value:
+    """What each step of [T, B, C, H, W] sees."""
+    if value.axes != STEP_AXES:
+        raise unsupported(node, f"indexing {value.text} by the time step")
+    return replace(value, axes=MAP_AXES)
+
+
 def _interpolate(low: NetworkBuilder, node: fx.Node, value: Value, **options: Any) -> Value:
     factor = options.get("scale_factor")
     if (
         options.get("mode", "nearest") != "nearest"
         or factor != int(factor or 0)
-        or value.axes not in (MAP_AXES, IMAGE_AXES)
+        or value.axes not in LAYER_AXES
     ):
         raise unsupported(node, f"interpolate with {options}, not nearest by a whole factor,")
     content = low.materialised(value).content
@@ -329,10 +380,31 @@ def _expand(low: NetworkBuilder, node: fx.Node, value: Value, *shape: int) -> Va
         sizes = {"B": value.sizes["B"], "C": 1, "H": shape[2], "W": shape[3]}
         plane = Value(Ref(low.host(node, "plane", [value], (1, *shape[2:]))), IMAGE_AXES, sizes)
         return replace(plane, content=Ref(low.source(plane, node)))
-    if value.axes != ((), *IMAGE_AXES) or shape[0] != low.time_steps:
+    axes = {0: STEP_AXES, 1: BATCH_FIRST_AXES}.get(value.axes.index(()) if () in value.axes else 2)
+    if axes is None or tuple(filter(None, value.axes)) != IMAGE_AXES or low.time_steps not in shape[:2]:
         raise unsupported(node, f"expand of {value.text} to {shape}")
+    return _repeated(low, node, value, axes)
+
+
+def _repeat(low: NetworkBuilder, node: fx.Node, value: Value, *times: int) -> Value:
+    """``x.repeat(T, 1, 1, 1)``: the same image at every time step, steps before images."""
+    times = _sequence(times)
+    if value.axes != IMAGE_AXES or times != (low.time_steps, 1, 1, 1):
+        return _expand(low, node, value, *times)
+    return _repeated(low, node, value, MAP_AXES)
+
+
+def _repeat_interleave(low: NetworkBuilder, node: fx.Node, value: Value, times: int, dim: int = 0) -> Value:
+    """``x.repeat_interleave(T, 0)``: the same image at every time step, images before steps."""
+    if value.axes != IMAGE_AXES or times != low.time_steps or dim != 0:
+        raise unsupported(node, f"repeat_interleave of {value.text} by {times} along dimension {dim}")
+    return _repeated(low, node, value, BATCH_FIRST_MAP_AXES)
+
+
+def _repeated(low: NetworkBuilder, node: fx.Node, value: Value, axes: views.Axes) -> Value:
+    """An image at every time step: what the host works out becomes a source of its own."""
     content = Ref(low.source(value, node)) if low.is_host(value) else value.content
-    return Value(content, STEP_AXES, {**value.sizes, "T": low.time_steps})
+    return Value(content, axes, {**value.sizes, "T": low.time_steps})
 
 
 def _getitem(low: NetworkBuilder, node: fx.Node, value: Value, index: Any) -> Value:
@@ -373,20 +445,32 @@ MODULES: dict[str, Callable[..., Value]] = {
     "SiLU": _swish,
     "Identity": lambda low, node, module, value: value,
     "Dropout": lambda low, node, module, value: value,
+    "Dropout2d": lambda low, node, module, value: value,
+    "Upsample": lambda low, node, module, value: _interpolate(
+        low, node, value, scale_factor=module.scale_factor, mode=module.mode
+    ),
 }
 
 FUNCTIONS: dict[str, Callable[..., Any]] = {
     "add": _add,
     "cat": _cat,
     "mul": _multiply,
+    "truediv": _divide,
+    "div": _divide,
     "sigmoid": _elementwise("sigmoid"),
     "tanh": _elementwise("tanh"),
     "sum": _over_time("sum_over_time", "sum"),
     "mean": _over_time("mean_over_time", "mean"),
+    "sum_steps": _sum_steps,
+    "stack_steps": _stack_steps,
+    "each_step": _each_step,
+    "stack": _stack,
     "interpolate": _interpolate,
     "getattr": _getattr,
     "getitem": _getitem,
     "expand": _expand,
+    "repeat": _repeat,
+    "repeat_interleave": _repeat_interleave,
     "contiguous": _pass_through,
     "to": _pass_through,
     "float": _pass_through,

@@ -17,9 +17,7 @@ from nsim.errors import RunError
 from nsim.frontends.network import HostOp, Network, NeuronModel, Population, Projection
 from nsim.simulator import host_ops
 from nsim.simulator.neuron_kernels import (
-    IF,
-    LIF,
-    LIF_DECAY_INPUT,
+    kernel_parameters,
     saturate,
     update_integer_neurons,
     update_neurons,
@@ -306,24 +304,22 @@ class Engine:
         spikes, active = np.empty(current.shape, np.uint8), np.empty(current.shape, np.uint8)
         potential = np.empty(current.shape[1:], self.sum_type)
         arrays = spikes.reshape(rows), active.reshape(rows), potential.reshape(rows[1:])
-        flat, soft = current.reshape(rows), neuron.v_reset is None
+        flat = current.reshape(rows)
         if self.integer:
             assert population.unit is not None
             bits = self.arithmetic.decay_bits
             kept = round((1 << bits) * (1 - 1 / neuron.tau)) if neuron.tau else 1 << bits
             threshold = integer_threshold(neuron, population.unit)
-            limit = self.arithmetic.limit
+            taken, limit = integer_reset(neuron, population.unit), self.arithmetic.limit
             state.tasks.run(
                 batch * height,
-                lambda a, b: update_integer_neurons(a, b, flat, kept, bits, threshold, soft, limit, *arrays),
+                lambda a, b: update_integer_neurons(
+                    a, b, flat, kept, bits, threshold, taken is not None, taken or 0, limit, *arrays
+                ),
             )
         else:
-            code = IF if neuron.tau is None else LIF_DECAY_INPUT if neuron.decay_input else LIF
-            tau, reset = neuron.tau or 1.0, neuron.v_reset or 0.0
-            state.tasks.run(
-                batch * height,
-                lambda a, b: update_neurons(a, b, flat, code, tau, neuron.v_threshold, reset, soft, *arrays),
-            )
+            model = kernel_parameters(neuron, self.sum_type)
+            state.tasks.run(batch * height, lambda a, b: update_neurons(a, b, flat, *model, *arrays))
         state.spikes[name], state.active[name], state.potentials[name] = spikes, active, potential
 
 
@@ -361,7 +357,17 @@ class _Target:
 
 def integer_threshold(neuron: NeuronModel, unit: float) -> int:
     """Smallest integer potential, counted from rest, at which a quantised neuron fires."""
-    return int(np.ceil((neuron.v_threshold - (neuron.v_reset or 0.0)) / unit))
+    above_rest = (neuron.v_threshold - (neuron.v_reset or 0.0)) / unit
+    return int(np.floor(above_rest)) + 1 if neuron.strict else int(np.ceil(above_rest))
+
+
+def integer_reset(neuron: NeuronModel, unit: float) -> int | None:
+    """What a spike takes off a quantised neuron's potential; None for a hard reset."""
+    if neuron.soft_reset is None:
+        return None
+    if neuron.subtract is None and not neuron.strict:
+        return integer_threshold(neuron, unit)
+    return int(np.rint(neuron.soft_reset / unit))
 
 
 class _State:

@@ -334,7 +334,8 @@ CURRENT = "[T=3, B, C=4, H=6, W=4]"
         (
             BranchesOnValues,
             "BranchesOnValues cannot be traced: symbolically traced variables cannot be used as inputs to "
-            "control flow. Its forward must not branch on tensor values.",
+            "control flow. Its forward must not branch on tensor values, nor loop over a tensor's sizes: "
+            "keep the number of time steps in an attribute.",
         ),
         (
             SameNeuronTwice,
