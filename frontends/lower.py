@@ -14,7 +14,7 @@ from torch import fx, nn
 
 from nsim.errors import UnsupportedOpError
 from nsim.frontends.builder import NetworkBuilder, Ref, Sum, Value, join_path, unsupported
-from nsim.frontends.network import Network, Population
+from nsim.frontends.network import Gate, Network, Population
 from nsim.frontends.neurons import is_neuron, read_neuron
 from nsim.frontends.ops import ARITHMETIC, FUNCTIONS, IMAGE_AXES, MODULES, STEP_AXES, as_array, channel_parts
 from nsim.frontends.torch_fx import owner, trace
@@ -99,7 +99,7 @@ class _Lowering:
         if node.op == "call_module":
             module = self.modules[str(node.target)]
             if is_neuron(module):
-                return self._neuron(node, module, args[0])
+                return self._neuron(node, module, *args)
             handler = MODULES.get(type(module).__name__)
             if handler is None:
                 raise unsupported(node, f"module {type(module).__name__}")
@@ -131,7 +131,10 @@ class _Lowering:
             return value  # spikes side by side: each reader gets them as they are
         return self.build.materialised(value) if len(readers) > 1 else value
 
-    def _neuron(self, node: fx.Node, module: nn.Module, value: Value) -> Value:
+    def _neuron(self, node: fx.Node, module: nn.Module, value: Value, running: Value | None = None) -> Value:
+        gate = None if running is None else running.content
+        if gate is not None and not isinstance(gate, Gate):
+            raise unsupported(node, "a neuron run by something that is no gate")
         if value.axes != STEP_AXES:
             raise UnsupportedOpError(f"{node.target}: a neuron takes [T, B, C, H, W], not {value.text}")
         name = str(node.target)
@@ -139,7 +142,7 @@ class _Lowering:
             raise UnsupportedOpError(
                 f"{name}: the same neuron module is called twice in one forward; give each place its own"
             )
-        self.build.add_population(value, name, "neuron", read_neuron(module, name))
+        self.build.add_population(value, name, "neuron", read_neuron(module, name), gate)
         return replace(value, content=Ref(name))
 
 

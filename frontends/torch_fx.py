@@ -8,7 +8,7 @@ from torch import fx, nn
 from nsim.errors import UnsupportedOpError
 from nsim.frontends.neurons import is_neuron
 
-LEAVES = frozenset({"Swish", "SiLU", "NearestCode", "CodeVectors"})
+LEAVES = frozenset({"Swish", "SiLU", "NearestCode", "CodeVectors", "SpikingAttention", "LateralRouter"})
 """Modules of no torch package that a host op stands for as they are."""
 
 
