@@ -236,14 +236,9 @@ class NetworkBuilder:
         content = value.content
         if isinstance(content, Sum):
             return content
-        if self.is_host(value) and len(value.sizes) == 5 and value.axes[:1] == (("T",),):
+        if self.is_host(value):
             content = self._stream_of_host(value)
-        if not isinstance(content, Ref) or self.kinds[content.name] in ("host", "time"):
-            what = f"{content.name}: {value.text} of the host" if isinstance(content, Ref) else "a constant"
-            raise UnsupportedOpError(
-                f"{what} cannot be the input of on-chip populations; of what the host computes only a "
-                "current per channel [B, C], added to a convolution's output, can"
-            )
+        assert isinstance(content, Ref)
         kernel = Kernel(channels=value.sizes["C"], upsample=content.upsample)
         return Sum((Term("", content.name, kernel),), (), "")
 

@@ -204,7 +204,7 @@ def _router(low: NetworkBuilder, node: fx.Node, router: Any, logits: Value) -> V
     if router.time_steps != low.time_steps:
         raise unsupported(node, f"a router of {router.time_steps} time steps")
     params = {name: as_array(getattr(router, name)) for name in ("mapping", "strength", "threshold")}
-    params |= {"tau": np.asarray(router.tau), "selected": np.asarray(router.selected)}
+    params |= {key: np.asarray(getattr(router, key)) for key in ("tau", "selected", "time_steps")}
     name = low.host(node, "lateral_router", [logits], params=params, every_step=True)
     return Value(Ref(name), (("T",), *logits.axes), {**logits.sizes, "T": low.time_steps})
 
@@ -223,8 +223,11 @@ def _pass_through(low: NetworkBuilder, node: fx.Node, *args: Any, **kwargs: Any)
 def _add(low: NetworkBuilder, node: fx.Node, left: Any, right: Any) -> Value:
     if not (isinstance(left, Value) and isinstance(right, Value)):
         raise unsupported(node, "adding a number")
+    if isinstance(left.content, np.ndarray):
+        left, right = right, left
     if isinstance(right.content, np.ndarray) and right.content.shape == (1, *left.shape[1:]):
-        right = low.constant(replace(left, content=right.content), str(node.args[1]))
+        name = next(str(a.target) for a in node.args if isinstance(a, fx.Node) and a.op == "get_attr")
+        right = low.constant(replace(left, content=right.content), name)
     if low.is_host(left) and not low.is_host(right):
         left, right = right, left
     if low.is_host(right) and not low.is_host(left):

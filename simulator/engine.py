@@ -154,7 +154,7 @@ class Engine:
         if op.kind == "conv":
             state.values[op.name] = self._host_convolution(op, inputs[0], state)
         else:
-            state.values[op.name] = host_ops.evaluate(op, inputs, self.host_type, self.network.time_steps)
+            state.values[op.name] = host_ops.evaluate(op, inputs, self.host_type)
 
     def _host_input(self, name: str, op: HostOp, state: _State) -> np.ndarray:
         """Value of an input of a host op; what is constant over time is seen at each of its steps."""

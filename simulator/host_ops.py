@@ -8,7 +8,7 @@ from nsim.frontends.network import HostOp
 from nsim.simulator import attention, router
 
 
-def evaluate(op: HostOp, inputs: list[np.ndarray], dtype: np.dtype, time_steps: int) -> np.ndarray:
+def evaluate(op: HostOp, inputs: list[np.ndarray], dtype: np.dtype) -> np.ndarray:
     """Value of a host op, convolutions apart: the engine has a kernel for those.
 
     Maps are [T, B, H, W, C] ([T = 1] when the op runs once), features [B, F], gates [T, B, N].
@@ -27,7 +27,7 @@ def evaluate(op: HostOp, inputs: list[np.ndarray], dtype: np.dtype, time_steps: 
     if op.kind == "attention":
         return attention.apply(op, inputs)
     if op.kind == "lateral_router":
-        return router.route(op, x, time_steps)
+        return router.route(op, x)
     if op.kind == "tanh":
         return np.tanh(x)
     if op.kind == "linear":

@@ -7,7 +7,7 @@ import numpy as np
 from nsim.frontends.network import HostOp
 
 
-def route(op: HostOp, logits: np.ndarray, time_steps: int) -> np.ndarray:
+def route(op: HostOp, logits: np.ndarray) -> np.ndarray:
     """Weights [T, B, N] of the candidates for logits [B, N]; 0 where one is not selected.
 
     At every step N lateral LIF neurons of current Lambda l fire or not; softmax(l - gamma spikes), kept for
@@ -16,7 +16,7 @@ def route(op: HostOp, logits: np.ndarray, time_steps: int) -> np.ndarray:
     p = {name: value.astype(logits.dtype) for name, value in op.params.items()}
     current = np.einsum("bj,ij->bi", logits, p["mapping"], optimize=False)
     v = np.zeros_like(current)
-    weights = np.zeros((time_steps, *logits.shape), logits.dtype)
+    weights = np.zeros((int(op.params["time_steps"]), *logits.shape), logits.dtype)
     for step in weights:
         u = v + (current - v) / p["tau"]
         fired = u >= p["threshold"]
