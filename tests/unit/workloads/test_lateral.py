@@ -27,12 +27,15 @@ IMAGES = torch.randn(3, 1, 8, 8, generator=torch.Generator().manual_seed(0)).dou
 TIMES = torch.tensor([5, 400, 950])
 
 
-def lively(config: LateralConfig) -> LateralTransformer:
-    """Random weights (labelled so: nothing is trained), and lateral neurons that change what is selected."""
+def lively(config: LateralConfig, gain: float = 1.0) -> LateralTransformer:
+    """Random weights (nothing is trained), and lateral neurons that change what is selected.
+
+    ``gain``: of the router's weights, so of how much its choice goes with the diffusion time.
+    """
     module = random_lateral(config, seed=0).double()
     for block in module.blocks:
         assert isinstance(block.router, LateralRouter)
-        block.gate[1].weight.data *= 4.0
+        block.gate[1].weight.data *= gain
         block.gate[1].bias.data = torch.tensor([1.0, 0.9, 0.8]).double()
         block.router.strength.data.fill_(2.0)  # the first fires in every second step, and drops out there
         block.router.threshold.data = torch.tensor([1.0, 9.0, 9.0]).double()
@@ -92,7 +95,8 @@ def by_candidate(counts: pd.DataFrame, candidate: str) -> pd.DataFrame:
 
 @pytest.mark.parametrize("substructure", ["mlp", "linear"])
 def test_only_what_is_selected_costs_anything(substructure: str) -> None:
-    network, _, _, _ = played(replace(SMALL, substructure=substructure))
+    config = replace(SMALL, substructure=substructure)  # type: ignore[arg-type]
+    network = lower(lively(config, gain=4.0), (1, 8, 8), config.time_steps, "small")
     engine = Engine(network, "float64", threads=1)
     selections = set()
     for t in range(0, 1000, 111):
