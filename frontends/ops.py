@@ -266,9 +266,7 @@ def _multiply(low: NetworkBuilder, node: fx.Node, left: Any, right: Any) -> Valu
     if not isinstance(right, Value):
         right = Value(np.asarray(right), (), {})
     if isinstance(right.content, np.ndarray) and right.content.size == 1:
-        channels = left.sizes["C"]
-        params = {"scale": np.full(channels, right.content.item()), "bias": np.zeros(channels)}
-        return replace(left, content=Ref(low.host(node, "affine", [left], params=params)))
+        return _times_number(low, node, left, right.content.item())
     if isinstance(right.content, Gate):
         return _gated(low, node, left, right)
     content = left.content
@@ -294,6 +292,26 @@ def _gated(low: NetworkBuilder, node: fx.Node, value: Value, gate: Value) -> Val
     assert isinstance(gate.content, Gate)
     home = owner(node) or content.home
     return low.materialised(replace(value, content=replace(content, home=home)), gate.content)
+
+
+def _times_number(low: NetworkBuilder, node: fx.Node, value: Value, number: float) -> Value:
+    """On the cores a number scales what is added up; the image, and what the host holds, the host scales."""
+    if isinstance(value.content, Ref) and low.kinds[value.content.name] not in ("neuron", "analog"):
+        channels = value.sizes["C"]
+        params = {"scale": np.full(channels, number), "bias": np.zeros(channels)}
+        return replace(value, content=Ref(low.host(node, "affine", [value], params=params)))
+    content = low.as_sum(value)
+    if content.host_biases:
+        content = low.as_sum(low.materialised(value))
+    terms = tuple(
+        replace(
+            term,
+            scale=np.full(term.kernel.c_out, number) if term.scale is None else number * term.scale,
+            bias=None if term.bias is None else number * term.bias,
+        )
+        for term in content.terms
+    )
+    return replace(value, content=replace(content, terms=terms))
 
 
 def _only_summed(node: fx.Node) -> bool:

@@ -9,12 +9,13 @@ from typing import TypeVar
 
 from pydantic import BaseModel
 
-from nsim.errors import ChipFileError
-from nsim.hw_models.spec import ChipSpec, CostRule, MemoryRule
+from nsim.errors import ChipFileError, MappingError
+from nsim.hw_models import sanafe
+from nsim.hw_models.spec import CHIP_MODELS, AnyChip, ChipSpec, CostRule, MemoryRule
 from nsim.yaml_file import load_yaml, read_text
 
 _FOLDER = Path(__file__).parent / "chips"
-_COST_RULES = ("ann45",)
+_COST_RULES = ("ann45", "eyeriss", "h100")
 _MEMORY_RULES = ("lemaire2022",)
 _M = TypeVar("_M", bound=BaseModel)
 
@@ -25,17 +26,42 @@ def chip_names() -> list[str]:
     return sorted(path.stem for path in _FOLDER.glob("*.yaml") if path.stem not in rules)
 
 
-def load_chip(name_or_path: str) -> ChipSpec:
-    """Load a bundled chip by name, or a chip file by its path.
+def cost_rule_names() -> list[str]:
+    """Return the names of the bundled cost rules: the ANN side."""
+    return list(_COST_RULES)
 
-    Sources are looked up in the bundled references.bib and in a references.bib beside the file, if any.
+
+def load_any_chip(name_or_path: str) -> AnyChip:
+    """Load a bundled chip by name, or a chip file by its path, of whatever family.
+
+    Sources are looked up in the bundled references.bib and in a references.bib beside the file, if any. A
+    file with an ``architecture`` is read as one of SANA-FE's.
 
     Raises
     ------
     ChipFileError
         No such chip or file, or a file that breaks the schema: file, line, field, expected, found.
     """
-    return _load(ChipSpec, find_chip_file(name_or_path))
+    path = find_chip_file(name_or_path)
+    text = read_text(path, ChipFileError)
+    if re.search(r"^architecture:", text, re.MULTILINE):
+        return sanafe.to_chip(_load(sanafe.ArchitectureFile, path), load_chip("loihi"), str(path))
+    family = re.search(r"^family:\s*(\w+)", text, re.MULTILINE)
+    return _load(CHIP_MODELS.get(family[1] if family else "", ChipSpec), path)
+
+
+def load_chip(name_or_path: str) -> ChipSpec:
+    """Load a chip that networks can be laid out on; errors as for `load_any_chip`.
+
+    MappingError for a chip whose cores the mapper does not know yet.
+    """
+    chip = load_any_chip(name_or_path)
+    if not isinstance(chip, ChipSpec):
+        raise MappingError(
+            f"{chip.name}: networks cannot be laid out on {chip.family} cores yet, only on synapse_lists; "
+            f"`nsim chips` lists the families"
+        )
+    return chip
 
 
 def find_chip_file(name_or_path: str) -> Path:

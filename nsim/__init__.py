@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from nsim.hw_models.mapping.mapping import Mapping
     from nsim.hw_models.mapping.place import Order
     from nsim.hw_models.mapping.policies import Policy
+    from nsim.hw_models.mapping.schedule import Schedule
     from nsim.reports.run import Run
     from nsim.reports.step_meter import Timing
     from nsim.reports.workers import Workers
@@ -87,12 +88,14 @@ def map(
     policy: Policy = "expand",
     placement: Order = "optimised",
     traffic: str | Path | None = None,
+    schedule: Schedule = "pipelined",
 ) -> Mapping:
     """Lay a model out on a chip: a bundled chip's name, or the path of a chip file.
 
     ``policy``: what becomes of analog streams, "expand" into synapses or carried by the "host".
     ``placement``: "optimised" for few packets times hops, or "row-major"; ``traffic``: a run folder whose
-    spikes it is optimised for (all neurons fire alike otherwise).
+    spikes it is optimised for (all neurons fire alike otherwise). ``schedule``: all layers work at once, one
+    time step apart ("pipelined"), or one layer runs all its time steps before the next ("layerwise").
 
     Raises nsim.errors.MappingError for what cannot fit.
     """
@@ -104,7 +107,7 @@ def map(
         from nsim.reports.traffic import firing_rates
 
         rate = firing_rates(Run.open(traffic))
-    return map_model(model, str(chip), policy, placement, rate)
+    return map_model(model, str(chip), policy, placement, rate, schedule)
 
 
 def run(

@@ -20,6 +20,7 @@ from nsim.cli_options import (
     PSPOption,
     RunArgument,
     SamplerOption,
+    ScheduleOption,
     ThresholdOption,
     TimeStepsOption,
     TrafficOption,
@@ -59,6 +60,7 @@ def map_command(
     policy: PolicyOption = "expand",
     placement: PlacementOption = "optimised",
     traffic: TrafficOption = None,
+    schedule: ScheduleOption = "pipelined",
     time_steps: TimeStepsOption = None,
     v_threshold: ThresholdOption = None,
     psp: PSPOption = "code",
@@ -72,13 +74,13 @@ def map_command(
     Example: nsim map sddpm-digits --chip loihi
     """
     import nsim
-    from nsim.reports.estimate import static_estimate
-    from nsim.reports.tables import mapping_facts, mapping_tables
+    from nsim.reports.estimate import static_estimates
+    from nsim.reports.mapping_tables import mapping_facts, mapping_tables
 
     loaded = _load(model, time_steps, v_threshold, psp, weights, image)
-    mapping = nsim.map(loaded, chip, policy, placement, traffic)
-    estimate = static_estimate(mapping, rate, mapping.chip.calibration(calibration))
-    show(mapping_facts(mapping, estimate) if as_json else mapping_tables(mapping, estimate))
+    mapping = nsim.map(loaded, chip, policy, placement, traffic, schedule)
+    estimates = static_estimates(mapping, rate, mapping.chip.calibration(calibration))
+    show(mapping_facts(mapping, estimates) if as_json else mapping_tables(mapping, estimates))
 
 
 @app.command()
@@ -112,6 +114,7 @@ def run(
     policy: PolicyOption = "expand",
     placement: PlacementOption = "optimised",
     traffic: TrafficOption = None,
+    schedule: ScheduleOption = "pipelined",
     threads: Annotated[int | None, typer.Option(help="Threads; no effect on results.", min=1)] = None,
     energy: Annotated[
         str | None, typer.Option(help="Energy models to show side by side, separated by commas, or all.")
@@ -142,7 +145,7 @@ def run(
     if model is None or folder is None or (out is not None and resume is not None):
         raise RunError("a run needs a MODEL and one folder: --out NEW_FOLDER, or --resume FOLDER to go on")
     loaded = _load(model, time_steps, v_threshold, psp, weights, image)
-    mapping = nsim.map(loaded, chip, policy, placement, traffic)
+    mapping = nsim.map(loaded, chip, policy, placement, traffic, schedule)
     models = [] if energy is None else parse_energy(energy, mapping.chip)
     remark(f"{check_run(mapping, sampler, images, timing, detail_steps)} on one thread")
     elsewhere = Workers(workers or 1, dask) if dask or (workers or 1) > 1 else None
@@ -280,6 +283,29 @@ def export_command(
 
 
 @app.command()
+def trace(
+    folder: RunArgument,
+    out: Annotated[Path, typer.Option(help="File to write: .json (small) or .perfetto-trace (any size).")],
+    step: Annotated[int, typer.Option(help="Sampler step, from 0.", min=0)] = 0,
+    model: Annotated[str | None, typer.Option(help="The run's model file, if not a bundled one.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Write what cores, links and the barrier did in one sampler step, for the viewer at ui.perfetto.dev.
+
+    Example: nsim trace runs/a --step 3 --out step3.perfetto-trace
+    """
+    from nsim.reports.replay import replay
+    from nsim.reports.run import Run
+    from nsim.reports.timeline import timeline
+    from nsim.reports.trace_files import check_trace_path, write_trace
+
+    check_trace_path(out)
+    slices = write_trace(timeline(replay(Run.open(folder), step, model)), out)
+    text = f"{slices:,} slices written to {out}; open it at ui.perfetto.dev"
+    show({"slices": slices, "written_to": str(out)} if as_json else [text])
+
+
+@app.command()
 def check(
     model: ModelArgument,
     neurons: Annotated[int, typer.Option(help="Neurons sampled in each layer.", min=1)] = 64,
@@ -310,7 +336,8 @@ def check(
 @app.command()
 def chips(
     name: Annotated[
-        str | None, typer.Argument(help="Chip to show in full; all are listed otherwise.")
+        str | None,
+        typer.Argument(help="Chip, or rule of the ANN side, to show in full; all are listed otherwise."),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -318,14 +345,18 @@ def chips(
 
     Example: nsim chips loihi
     """
-    from nsim.hw_models.catalog import chip_names, load_chip
-    from nsim.reports.chip_tables import chip_list, chip_tables
+    from nsim.hw_models.catalog import chip_names, cost_rule_names, load_any_chip, load_cost_rule
+    from nsim.reports.chip_tables import chip_list, chip_tables, rule_tables
 
-    loaded = [load_chip(n) for n in ([name] if name else chip_names())]
+    rules = [load_cost_rule(n) for n in cost_rule_names() if name in (None, n)]
+    loaded = [] if name and rules else [load_any_chip(n) for n in ([name] if name else chip_names())]
     if as_json:
-        show({chip.name: chip.model_dump(mode="json") for chip in loaded})
+        chips_json = {chip.name: chip.model_dump(mode="json") for chip in loaded}
+        show(chips_json | {rule.name: rule.model_dump(mode="json") for rule in rules})
+    elif name:
+        show(chip_tables(loaded[0]) if loaded else rule_tables(rules[0]))
     else:
-        show(chip_tables(loaded[0]) if name else chip_list(loaded))
+        show(chip_list(loaded, rules))
 
 
 @app.command()
@@ -341,6 +372,28 @@ def bench(
 
     found = run_benchmarks(names or [], lambda name: remark(f"{name} ..."))
     show([m.as_dict() for m in found] if as_json else [bench_table(found)], as_json)
+
+
+@app.command()
+def silicon(
+    markdown: Annotated[bool, typer.Option(help="Print the table of docs/silicon.md.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """What the chip files predict for published measurements, beside the measurement and the error.
+
+    Example: nsim silicon
+    """
+    from dataclasses import asdict
+
+    from nsim.reports.silicon import silicon as compare
+    from nsim.reports.silicon import silicon_markdown, silicon_tables
+
+    if markdown:
+        sys.stdout.write(silicon_markdown() + "\n")
+    elif as_json:
+        show({"comparisons": [asdict(c) | {"errors": c.errors} for c in compare()]})
+    else:
+        show(silicon_tables())
 
 
 @app.command()

@@ -52,6 +52,10 @@ PolicyOption = Annotated[
     Literal["expand", "host", "graded", "colocate"],
     typer.Option(help="Analog streams: synapses from earlier spikes, or through the host."),
 ]
+ScheduleOption = Annotated[
+    Literal["pipelined", "layerwise"],
+    typer.Option(help="All layers at once, one time step apart, or one layer after the other."),
+]
 PlacementOption = Annotated[
     Literal["optimised", "row-major"], typer.Option(help="Where cores go: few packets x hops, or in order.")
 ]

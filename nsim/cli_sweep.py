@@ -12,7 +12,11 @@ import typer
 from nsim.cli_options import DaskOption, JsonOption, WorkersOption
 from nsim.cli_output import progress_bar, remark, show
 from nsim.errors import SweepError
-from nsim.reports.sweep_axes import AXES
+from nsim.reports.sweep_axes import AXES, Axis
+
+
+def _of(axis: Axis) -> str:
+    return f": {', '.join(axis.choices)}" if axis.choices else ""
 
 
 def _with_axes(command: Callable[..., None]) -> Callable[..., None]:
@@ -26,7 +30,9 @@ def _with_axes(command: Callable[..., None]) -> Callable[..., None]:
             default=None,
             annotation=Annotated[
                 str | None,
-                typer.Option(help=f"Sweep over: {axis.help}.", metavar="VALUE,...", show_default=False),
+                typer.Option(
+                    help=f"Sweep over {axis.help}{_of(axis)}.", metavar="VALUE,...", show_default=False
+                ),
             ],
         )
         for axis in AXES

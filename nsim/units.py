@@ -9,6 +9,7 @@ NS_PER_S = 1e9
 NS_PER_MS = 1e6
 NS_PER_US = 1e3
 PS_PER_NS = 1000
+PS_PER_US = 1e6
 
 PJ_PER_MW_NS = 1.0
 """1 mW for 1 ns is 1 pJ."""

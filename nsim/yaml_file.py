@@ -22,6 +22,7 @@ _EXPECTED = {
     "model_type": "a mapping",
     "dict_type": "a mapping",
     "tuple_type": "a list",
+    "list_type": "a list",
     "too_short": "at least {min_length} item",
     "greater_than_equal": "at least {ge:g}",
     "literal_error": "{expected}",

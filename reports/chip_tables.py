@@ -6,50 +6,98 @@ from collections.abc import Iterator
 
 from rich.table import Table
 
-from nsim.hw_models.spec import Calibration, ChipSpec, Cited, Figure, Model
+from nsim.hw_models.spec import (
+    AnyChip,
+    Calibration,
+    Choices,
+    Cited,
+    CostRule,
+    Costs,
+    Figure,
+    Model,
+    TickedCosts,
+)
 
 
-def chip_list(chips: list[ChipSpec]) -> list[Table | str]:
-    """One line per chip."""
-    table = Table("name", "chip", "nm", "cores", "calibrations (default first)")
+def chip_list(chips: list[AnyChip], rules: list[CostRule]) -> list[Table | str]:
+    """One line per chip, and per rule or device of the ANN side."""
+    table = Table("name", "chip", "family", "nm", "cores", "calibrations (default first)")
     for chip in chips:
-        s = chip.structure
-        cores = s.tiles_x.value * s.tiles_y.value * s.cores_per_tile.value
-        names = sorted(chip.calibrations, key=lambda n: n != chip.default_calibration)
-        table.add_row(chip.name, chip.title, str(chip.process_nm.value), f"{cores:,}", ", ".join(names))
-    return [table, "nsim chips NAME shows every figure of a chip with its source."]
+        names = sorted(chip.all_costs, key=lambda n: n != chip.default_calibration)
+        nm = "" if chip.process_nm is None else str(chip.process_nm.value)
+        table.add_row(chip.name, chip.title, chip.family, nm, f"{chip.cores:,}", ", ".join(names))
+    side = Table("name", "ANN side", "nm", "pJ per MAC", "pJ per AC")
+    for rule in rules:
+        nm = "" if rule.process_nm is None else str(rule.process_nm.value)
+        side.add_row(rule.name, rule.title, nm, *(_short(f) for f in (rule.mac_pj, rule.ac_pj)))
+    return [table, side, "nsim chips NAME shows every figure with its source."]
 
 
-def chip_tables(chip: ChipSpec) -> list[Table | str]:
+def chip_tables(chip: AnyChip) -> list[Table | str]:
     """Everything in a chip file: structure, capacities, arithmetic, and each calibration."""
-    tables: list[Table | str] = [f"{chip.title}\n{chip.description}"]
-    parts = {"Structure": chip.structure, "Core": chip.core, "Arithmetic": chip.arithmetic, "Mesh": chip.noc}
-    for title, part in parts.items():
+    tables: list[Table | str] = [f"{chip.title} ({chip.family})\n{chip.description}"]
+    for title in ("structure", "core", "arithmetic", "noc"):
+        part = getattr(chip, title, None)
         if part is None:
             continue
-        table = Table("figure", "value", "source", "where", "confidence", title=title)
+        table = Table(
+            "figure",
+            "value",
+            "source",
+            "where",
+            "confidence",
+            title="Mesh" if title == "noc" else title.capitalize(),
+        )
         for name, figure in _walk(part, ""):
-            value = _value(figure) if isinstance(figure, Figure) else str(getattr(figure, "value", ""))
-            table.add_row(name, value, *_citation(figure))
+            table.add_row(name, _number(figure), *_citation(figure))
         tables.append(table)
-    tables.extend(_calibration_table(name, c) for name, c in chip.calibrations.items())
+    tables.extend(_calibration_table(name, c) for name, c in chip.all_costs.items())
     return tables
 
 
-def _calibration_table(name: str, calibration: Calibration) -> Table:
+def rule_tables(rule: CostRule) -> list[Table | str]:
+    """Everything in the file of a cost rule."""
+    table = Table("figure", "value", "range", "source", "where", "confidence")
+    for name, figure in {"mac_pj": rule.mac_pj, "ac_pj": rule.ac_pj, **rule.others}.items():
+        table.add_row(name, _value(figure), _bounds(figure), *_citation(figure))
+    return [f"{rule.title}\n{rule.description}", table]
+
+
+def _calibration_table(name: str, calibration: Costs) -> Table:
     columns = ("event", "quantity", "value", "range", "source", "where", "confidence")
     table = Table(*columns, title=f"Calibration {name}: {calibration.title}")
     figures: list[tuple[str, str, Figure]] = []
     for event, cost in calibration.events.items():
         figures += [(event, "energy pJ", cost.energy_pj), ("", "time ns", cost.time_ns)]
-    figures.append(("barrier", "energy pJ", calibration.barrier.energy_pj))
-    figures += [(f"  {p.tiles} tiles", "time ns", p.time_ns) for p in calibration.barrier.one_chip]
-    figures += [(f"  {p.chips} chips", "time ns", p.time_ns) for p in calibration.barrier.several_chips]
+    if isinstance(calibration, Calibration):
+        barrier = calibration.barrier
+        figures.append(("barrier", "energy pJ", barrier.energy_pj))
+        figures += [(f"  {p.tiles} tiles", "time ns", p.time_ns) for p in barrier.one_chip]
+        figures += [(f"  {p.chips} chips", "time ns", p.time_ns) for p in barrier.several_chips]
+    if isinstance(calibration, TickedCosts):
+        figures.append(("tick", "time ns", calibration.tick_ns))
     figures += [(name, "power mW", floor.power_mw) for name, floor in calibration.floor.items()]
     for event, quantity, figure in figures:
-        bounds = "" if figure.low is None and figure.high is None else f"{figure.low:g} to {figure.high:g}"
-        table.add_row(event, quantity, _value(figure), bounds, *_citation(figure))
+        table.add_row(event, quantity, _value(figure), _bounds(figure), *_citation(figure))
     return table
+
+
+def _number(figure: Cited) -> str:
+    if isinstance(figure, Figure):
+        return _value(figure)
+    if isinstance(figure, Choices):
+        return ", ".join(map(str, figure.values))
+    return str(getattr(figure, "value", ""))
+
+
+def _bounds(figure: Figure) -> str:
+    if figure.low is None and figure.high is None:
+        return ""
+    return " to ".join("?" if bound is None else f"{bound:g}" for bound in (figure.low, figure.high))
+
+
+def _short(figure: Figure) -> str:
+    return "unknown" if figure.charge is None else f"{figure.charge:g}"
 
 
 def _value(figure: Figure) -> str:

@@ -59,8 +59,9 @@ def open_comparands(names: list[str]) -> list[Comparand]:
 
 
 def comparand(run: Run, name: str, calibration: str | None = None) -> Comparand:
-    """A run, priced and timed with one of its chip's calibrations, its own by default."""
-    m, calls = run.manifest, run.images * int(run.manifest["sampler_steps"])
+    """A run's denoiser calls, priced and timed with one of its chip's calibrations, its own by default."""
+    run = run.denoiser
+    m, calls = run.manifest, run.calls
     used = calibration or m["calibration"]
     report = run.report_by(used)
     causes = report.by_cause().dropna(subset="energy_pj")

@@ -62,6 +62,7 @@ class Size:
     weights: int
     cores: int
     depth: int
+    layerwise: bool = False
 
     @classmethod
     def of(cls, network: Network, mapping: Mapping | None = None) -> Size:
@@ -74,6 +75,7 @@ class Size:
             ),
             cores=0 if mapping is None else mapping.core_count,
             depth=max(network.depth.values()),
+            layerwise=mapping is not None and mapping.schedule == "layerwise",
         )
 
 
@@ -100,7 +102,7 @@ def run_cost(
 ) -> Cost:
     """Cost of a run: every sampler step played, ``measured_steps`` of them counted and timed on the chip."""
     played = call_cost(size, time_steps, images, sampler_steps)
-    core_ticks = size.cores * (time_steps + size.depth)
+    core_ticks = size.cores * (time_steps + size.depth * (time_steps if size.layerwise else 1))
     per_step = core_ticks / CORE_TICKS_PER_S + images * core_ticks / COUNTED_CORE_TICKS_PER_S
     if timing == "event":
         per_step += images * RATE * size.ac * time_steps / AC_PER_PACKET / PACKETS_PER_S

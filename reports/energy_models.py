@@ -50,7 +50,7 @@ def side_by_side(run: Run, names: Sequence[str]) -> pd.DataFrame:
     All models see the same counts. A chip's calibrations price the model as laid out on its cores; the
     papers' rules and Lemaire's price it as traced.
     """
-    return pd.DataFrame([_priced(run, name) for name in names], columns=COLUMNS)
+    return pd.DataFrame([_priced(run.denoiser, name) for name in names], columns=COLUMNS)
 
 
 def energy_facts(run: Run, names: Sequence[str]) -> dict[str, Any]:
@@ -95,7 +95,7 @@ def energy_tables(facts: dict[str, Any]) -> list[Table | str]:
 
 
 def _priced(run: Run, name: str) -> tuple[str, float, str, str]:
-    calls = run.images * int(run.manifest["sampler_steps"])
+    calls = run.calls
     if name in run.chip.calibrations:
         report = run.report_by(name)
         prices = "as laid out: every event, host work, floor power times time"

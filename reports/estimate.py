@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -33,8 +33,16 @@ class StaticEstimate:
     report: EnergyReport
 
 
-def static_estimate(mapping: Mapping, rate: float, calibration: Calibration) -> StaticEstimate:
-    """Expected cost of one call at an assumed firing rate."""
+def static_estimates(mapping: Mapping, rate: float, calibration: Calibration) -> tuple[StaticEstimate, ...]:
+    """Expected cost of one call at an assumed firing rate: of the denoiser, and of a decoder if there is one.
+
+    The chips of both are powered in either call.
+    """
+    chips = sum(part.chips for part in mapping.parts)
+    return tuple(_estimate(part, rate, calibration, chips) for part in mapping.parts)
+
+
+def _estimate(mapping: Mapping, rate: float, calibration: Calibration, chips: int) -> StaticEstimate:
     counter = CoreCounter(mapping)
     counts = counter.expect(rate)
     times = analytic_times(counts, calibration)
@@ -49,7 +57,7 @@ def static_estimate(mapping: Mapping, rate: float, calibration: Calibration) -> 
         mac_host=sum(n for (_, event), n in counts.per_call.items() if event == "host_mac") / steps,
         ticks=counter.ticks,
         time_ns=float(times.call_ns[0]),
-        report=price(call_activity(counts, times), calibration),
+        report=price(replace(call_activity(counts, times), chips=chips), calibration),
     )
 
 

@@ -9,19 +9,25 @@ from nsim.reports.energy import energy_figures
 from nsim.reports.run import Run
 from nsim.units import NS_PER_MS, PJ_PER_UJ
 
+STREAMS = {
+    "expand": "become synapses from all the spikes they are made of",
+    "host": "travel through the host",
+}
+"""What becomes of residual streams, by mapping policy."""
 WORTH_A_SENTENCE = 0.02
 """Share of the energy from which a group of causes is explained."""
 
 
 def lead(run: Run, per_call: dict[str, Any]) -> str:
     """The answer in two sentences."""
-    low, high = (pj / _calls(run) / PJ_PER_UJ for pj in run.uncertainty().interval_pj)
-    m = run.manifest
+    m, denoiser = run.manifest, run.denoiser
+    low, high = (pj / denoiser.calls / PJ_PER_UJ for pj in denoiser.uncertainty().interval_pj)
+    decoded = "" if run.decoder is None else f" and {run.images} of the decoder"
     return (
         f"One denoiser call of one image costs {_uj(per_call['energy_pj'])} and "
         f"{per_call['time_ns'] / NS_PER_MS:,.3f} ms on {m['chips']} {run.chip.title} "
         f"chip{'s' if m['chips'] > 1 else ''}; the published ranges of the figures put the energy between "
-        f"{low:,.0f} and {high:,.0f} uJ (90 %). The whole run of {_calls(run)} calls: "
+        f"{low:,.0f} and {high:,.0f} uJ (90 %). The whole run of {denoiser.calls} calls{decoded}: "
         f"{_uj(run.report.total_pj)}."
     )
 
@@ -41,8 +47,8 @@ def dominates(run: Run, per_call: dict[str, Any]) -> list[str]:
 
 def _reasons(run: Run, per_call: dict[str, Any]) -> dict[str, str]:
     """Why each group of causes costs what it does in this run."""
-    m, calls = run.manifest, _calls(run)
-    count = run.report.by_cause().set_index("cause")["count"] / calls
+    m, denoiser = run.manifest, run.denoiser
+    count = denoiser.report.by_cause().set_index("cause")["count"] / denoiser.calls
     traced, laid_out = per_call["as_traced"], per_call["as_laid_out"]
     times = laid_out["ac"] / traced["ac"] if traced["ac"] else float("nan")
     ticks = count.get("barrier", 0.0)
@@ -60,8 +66,8 @@ def _reasons(run: Run, per_call: dict[str, Any]) -> dict[str, str]:
     return {
         "synaptic events": (
             f"{laid_out['ac'] / 1e6:,.1f} M accumulates a call, {times:.2f} times the "
-            f"{traced['ac'] / 1e6:,.1f} M of the model as traced: residual streams are real numbers, which "
-            "become synapses from all the spikes they are made of."
+            f"{traced['ac'] / 1e6:,.1f} M of the model as traced. Residual streams are real numbers; here "
+            f"they {STREAMS[m['policy']]}."
         ),
         "neuron updates, active": f"{updates - idle:,.0f} updates a call had something to do.",
         "neuron updates, idle": (
@@ -122,10 +128,11 @@ def trust(run: Run) -> list[str]:
     timed = {
         "analytic": "by closed formulas, as if no packet ever waited: a lower bound",
         "event": "packet by packet through the mesh",
+        "cycle": "packet by packet through routers with finite buffers",
     }
     return [
-        "Counted, exact: spikes, synaptic events, updates, packets, hops and host operations of this model, "
-        f"these weights ({m['model']['weights']}) and this noise.",
+        f"Counted, exact{_where_exact(run)}: spikes, synaptic events, updates, packets, hops and host "
+        f"operations of this model, these weights ({m['model']['weights']}) and this noise.",
         f"Estimated: the time of a tick, {timed.get(m['timing'], m['timing'])}.",
         "Published figures, not measured here: every energy and time of an event. By how far their sources "
         f"can be trusted, the energy rests on: {shares} (H: read in a primary source, M: a careful secondary "
@@ -138,6 +145,18 @@ def trust(run: Run) -> list[str]:
     ]
 
 
+def _where_exact(run: Run) -> str:
+    """Which sampler steps were measured, where not all were, and what is said of the others."""
+    if run.all_measured:
+        return ""
+    total = run.extrapolation().iloc[0]
+    steps = f"{len(run.measured_steps)} of {run.manifest['sampler_steps']} sampler steps"
+    return (
+        f" at {steps}, the others taken to be as their nearest measured one (the run's energy "
+        f"{_uj(total['low'])} to {_uj(total['high'])} by this alone, 95 %)"
+    )
+
+
 def confidence_shares(run: Run) -> dict[str, float]:
     """Share of the energy by the confidence of the figure that prices it, H, M and L."""
     figures = energy_figures(run.calibration)
@@ -145,10 +164,6 @@ def confidence_shares(run: Run) -> dict[str, float]:
     level = causes["cause"].map({c: f.confidence for c, f in figures.items() if f.value is not None})
     shares = causes["energy_pj"].groupby(level).sum() / run.report.total_pj
     return {name: float(shares[name]) for name in ("H", "M", "L") if name in shares}
-
-
-def _calls(run: Run) -> int:
-    return run.images * int(run.manifest["sampler_steps"])
 
 
 def _uj(energy_pj: float) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from nsim.frontends.network import Network
 from nsim.hw_models.catalog import load_chip, load_cost_rule
 from nsim.hw_models.mapping.expand import expand
 from nsim.hw_models.mapping.mapping import map_model
+from nsim.hw_models.mapping.policies import Policy
 from nsim.hw_models.spec import Calibration
 from nsim.reports.conventions import CONVENTIONS, Work, mean_rate, work_of
 from nsim.reports.energy import price
@@ -24,8 +25,8 @@ from nsim.reports.traced_layers import traced_layers
 from nsim.simulator.core_counts import CoreCounter
 from nsim.simulator.engine import Call, Engine
 from nsim.simulator.timing import analytic_times
-from nsim.units import PJ_PER_MJ
-from nsim.workloads.calibrate import WEIGHTS, random_unet
+from nsim.units import NS_PER_MS, PJ_PER_MJ
+from nsim.workloads.random_weights import WEIGHTS, random_unet
 from nsim.workloads.samplers import initial_noise
 from nsim.workloads.sddpm import SDDPMConfig
 from nsim.workloads.twin import TwinCounts, twin_counts
@@ -34,6 +35,8 @@ SDDPM_TABLE3_MJ = {4: 10.97, 8: 22.96}
 """SDDPM (WACV 2024), Table 3, CIFAR-10: energy by time steps."""
 SDDPM_TABLE3_ANN_MJ = 29.23
 DIFFUSION_TIME = 500
+POLICIES: tuple[Policy, ...] = ("expand", "host")
+"""How residual streams travel, in the order tried: as synapses from earlier spikes, through the host."""
 Progress = Callable[[int, int], None]
 
 
@@ -51,14 +54,22 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class ChipCost:
-    """Energy of the call on the chip, or, where it cannot be laid out, of a part that it cannot do without.
+    """Energy and time of the call on the chip, and how residual streams had to travel to fit it.
 
-    ``refusal``: why the network does not fit; then ``energy_pj`` prices synaptic events and idle neurons
-    alone, at the chip's lowest figures, and is a lower bound. ``ac``: accumulates as laid out.
+    ``policy``: the first of `POLICIES` that fits; None where none does: then ``energy_pj`` prices synaptic
+    events and idle neurons alone, at the chip's lowest figures, a lower bound, and there is no time.
+    ``refusal``: why the first policy does not fit; ``ac``: accumulates as laid out; ``unknown``: causes that
+    are in no total; ``untimed``: events whose time no source gives.
     """
 
     energy_pj: float
     ac: float
+    policy: Policy | None
+    cores: int | None
+    chips: int | None
+    time_ns: float | None
+    unknown: tuple[str, ...]
+    untimed: tuple[str, ...]
     refusal: str | None
 
 
@@ -74,17 +85,31 @@ def evaluate(config: SDDPMConfig, chip: str, seed: int) -> Evaluation:
 
 
 def chip_cost(network: Network, call: Call, chip_name: str) -> ChipCost:
-    """What the call costs on a chip with its default calibration."""
+    """What the call costs on a chip with its default calibration, cores placed row by row."""
     calibration = load_chip(chip_name).calibration()
     model = Model(network.name, "sddpm", network, WEIGHTS, "ddim:50", "", 0)
-    try:
-        mapping = map_model(model, chip_name)
-    except MappingError as refusal:
-        return _least_cost(network, call, calibration, str(refusal))
-    counts = CoreCounter(mapping).count(call)
-    report = price(call_activity(counts, analytic_times(counts, calibration)), calibration)
-    ac = sum(int(counts.per_core[e].sum()) for e in ("synaptic_event_conv", "synaptic_event_dense"))
-    return ChipCost(report.total_pj, ac, None)
+    refusals: list[str] = []
+    for policy in POLICIES:
+        try:
+            mapping = map_model(model, chip_name, policy, "row-major")
+        except MappingError as refusal:
+            refusals.append(str(refusal))
+            continue
+        counts = CoreCounter(mapping).count(call)
+        times = analytic_times(counts, calibration)
+        report = price(call_activity(counts, times), calibration)
+        return ChipCost(
+            energy_pj=report.total_pj,
+            ac=sum(float(n.sum()) for e, n in counts.per_core.items() if e.startswith("synaptic_event")),
+            policy=policy,
+            cores=mapping.core_count,
+            chips=mapping.chips,
+            time_ns=float(times.call_ns[0]),
+            unknown=tuple(report.unknown),
+            untimed=times.left_out,
+            refusal=refusals[0] if refusals else None,
+        )
+    return _least_cost(network, call, calibration, refusals[0])
 
 
 def _least_cost(network: Network, call: Call, calibration: Calibration, refusal: str) -> ChipCost:
@@ -96,7 +121,7 @@ def _least_cost(network: Network, call: Call, calibration: Calibration, refusal:
     events = ("synaptic_event_conv", "synaptic_event_dense", "synaptic_event_sparse")
     prices = [pj for e in events if (pj := calibration.energy_pj(e))]
     energy = ac * min(prices) + ticks * neurons * (calibration.energy_pj("update_idle") or 0.0)
-    return ChipCost(energy, ac, refusal)
+    return ChipCost(energy, ac, None, None, None, None, (), (), refusal)
 
 
 def _synaptic_events(laid_out: Network, call: Call) -> int:
@@ -145,9 +170,7 @@ def sddpm_table3(chip: str, seed: int, progress: Progress | None = None) -> dict
         "chip": {
             "name": chip,
             "calibration": load_chip(chip).default_calibration,
-            "energy_pj": {str(steps): e.chip.energy_pj for steps, e in evaluations.items()},
-            "ac_as_laid_out": {str(steps): e.chip.ac for steps, e in evaluations.items()},
-            "does_not_fit": {str(steps): e.chip.refusal for steps, e in evaluations.items()},
+            "call": {str(steps): asdict(e.chip) for steps, e in evaluations.items()},
         },
     }
 
@@ -192,19 +215,23 @@ def _explain(facts: dict[str, Any]) -> str:
 
 
 def _chip_lines(facts: dict[str, Any]) -> list[str]:
-    chip = facts["chip"]
-    lines = []
-    for s, energy in chip["energy_pj"].items():
+    chip, lines = facts["chip"], []
+    for s, call in chip["call"].items():
         where = f"{chip['name']} ({chip['calibration']}), T={s}"
-        ac = f"{chip['ac_as_laid_out'][s] / 1e9:,.2f} G accumulates as laid out"
-        refusal = chip["does_not_fit"][s]
-        if refusal is None:
-            lines.append(f"{where}: {_mj(energy)} mJ, {ac}; simulated, same random weights")
-        else:
+        ac = f"{call['ac'] / 1e9:,.2f} G accumulates as laid out"
+        if call["policy"] is None:
             lines.append(
-                f"{where}: more than {_mj(energy)} mJ: {ac} and idle neurons alone, no packets, no floor.\n"
-                f"  It cannot be simulated whole: {refusal}"
+                f"{where}: more than {_mj(call['energy_pj'])} mJ: {ac} and idle neurons alone, no packets, "
+                f"no floor.\n  It cannot be simulated whole: {call['refusal']}"
             )
+            continue
+        lines.append(
+            f"{where}: {_mj(call['energy_pj'])} mJ, {call['time_ns'] / NS_PER_MS:,.2f} ms, {ac} on "
+            f"{call['cores']:,} cores of {call['chips']} chips; residual streams: {call['policy']}; "
+            f"simulated, same random weights.\n  In no total: {', '.join(call['unknown']) or 'nothing'}; "
+            f"untimed: {', '.join(call['untimed']) or 'nothing'}."
+            + (f"\n  {POLICIES[0]} does not fit: {call['refusal']}" if call["refusal"] else "")
+        )
     return lines
 
 

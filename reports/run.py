@@ -14,19 +14,18 @@ import numpy as np
 import pandas as pd
 
 from nsim.errors import RunError
-from nsim.frontends.load import sha256
 from nsim.frontends.model import Model
 from nsim.html_table import html_table
 from nsim.hw_models.catalog import load_chip, load_cost_rule
 from nsim.hw_models.mapping.mapping import Mapping
 from nsim.hw_models.spec import Calibration, ChipSpec
-from nsim.provenance import provenance
 from nsim.reports.detail_steps import extrapolate, fill_steps, parse_detail_steps
 from nsim.reports.energy import Activity, EnergyReport, price
 from nsim.reports.event_totals import event_totals
 from nsim.reports.papers_rule import PapersRule, papers_rule
 from nsim.reports.played_steps import play_steps
 from nsim.reports.run_folder import RunFolder
+from nsim.reports.run_manifest import run_manifest
 from nsim.reports.stages import all_cores, beside_cores, stages_of
 from nsim.reports.step_meter import Timing
 from nsim.reports.traced_layers import traced_layers
@@ -88,7 +87,7 @@ def run_sampler(
     name = calibration or mapping.chip.default_calibration
     steps = len(walk.timesteps)
     measured = parse_detail_steps(detail_steps, steps)
-    manifest = _manifest(mapping, sampler_name, steps, seed, images, name, precision, timing, measured)
+    manifest = run_manifest(mapping, sampler_name, steps, seed, images, name, precision, timing, measured)
     stages = stages_of(mapping, name, timing, precision, threads)
     for meter in stages:
         meter.check()  # what the chip file does not say is refused before anything is written
@@ -128,7 +127,7 @@ def _write_mapping(folder: RunFolder, mapping: Mapping) -> None:
     grids = [grid for part in mapping.parts for grid in part.grids.values()]
     capacities = [(grid.population, r, most) for grid in grids for r, most in grid.limits.items()]
     folder.write_table("capacities", pd.DataFrame(capacities, columns=["layer", "resource", "available"]))
-    layers = [traced_layers(part.model.network) for part in mapping.parts]
+    layers = [traced_layers(part.model.network).assign(network=i) for i, part in enumerate(mapping.parts)]
     folder.write_table("traced_layers", pd.concat(layers, ignore_index=True))
     folder.write_table("beside_cores", beside_cores(mapping))
 
@@ -149,9 +148,28 @@ class Run:
         return cls(RunFolder.open(Path(path)))
 
     @property
+    def denoiser(self) -> Run:
+        """The sampler's steps alone, where a denoiser call's cost is read; the run itself if no decoder."""
+        return _NetworkRun(self, 0) if self.manifest["decoder_calls"] else self
+
+    @property
+    def decoder(self) -> Run | None:
+        """The decoder's call alone, one for each image; None without a decoder."""
+        return _NetworkRun(self, 1) if self.manifest["decoder_calls"] else None
+
+    @property
     def images(self) -> int:
         """Number of images generated."""
         return int(self.manifest["images"])
+
+    @property
+    def calls(self) -> int:
+        """Calls of one image each, of the denoiser and of a decoder."""
+        return self.images * self.folder.steps_in_all
+
+    @property
+    def _sampler_steps(self) -> int:
+        return int(self.manifest["sampler_steps"])
 
     @property
     def measured_steps(self) -> np.ndarray:
@@ -163,7 +181,7 @@ class Run:
         the sampler's, is always measured and not among these.
         """
         measured = np.array(self.folder.measured_steps)
-        return measured[measured < int(self.manifest["sampler_steps"])]
+        return measured[measured < self._sampler_steps]
 
     @property
     def all_measured(self) -> bool:
@@ -176,7 +194,7 @@ class Run:
         Columns quantity ("energy_pj", "time_ns"), cause (missing for the total), total, standard_error,
         low, high; see `detail_steps` for the rule. Errors are 0 where all steps were measured.
         """
-        measured, steps = self.measured_steps, int(self.manifest["sampler_steps"])
+        measured, steps = self.measured_steps, self._sampler_steps
         cells = self.report.cells
         known = cells[cells["sampler_step"].isin(self.folder.measured_steps) & cells["energy_pj"].notna()]
         by_cause = known.groupby(["sampler_step", "cause"])["energy_pj"].sum().unstack(fill_value=0.0)
@@ -205,12 +223,12 @@ class Run:
 
     @cached_property
     def cores(self) -> pd.DataFrame:
-        """One row per core: place, layer, block, resources in use."""
+        """One row per core: place, layer, block, resources in use; network, 1 for a decoder's."""
         return self.folder.table("cores")
 
     @cached_property
     def traced_layers(self) -> pd.DataFrame:
-        """The weighted layers of the model as traced; see `traced_layers`."""
+        """The weighted layers of the model as traced, see `traced_layers`; network, 1 for a decoder's."""
         return self.folder.table("traced_layers")
 
     def counts(self) -> pd.DataFrame:
@@ -239,7 +257,7 @@ class Run:
         ``mesh_x`` and ``mesh_y`` count tiles over all chips of the network called; a decoder's are an
         array of their own.
         """
-        return self._attributed(self._filled(self.folder.all_steps("links")))
+        return self._attributed(self._links)
 
     def utilization(self) -> pd.DataFrame:
         """Layer, core, resource, used, available, share: what every core uses of what it has."""
@@ -294,11 +312,9 @@ class Run:
 
     @cached_property
     def papers_rule(self) -> PapersRule:
-        """One call of one image by the papers' 45 nm rule, the ANN twin's beside it."""
-        calls = self.images * int(self.manifest["sampler_steps"])
-        operations = self._operations
-        denoiser = operations[operations["sampler_step"] < self.manifest["sampler_steps"]]
-        return papers_rule(denoiser, load_cost_rule("ann45"), calls, self.manifest["model"]["ann_twin_macs"])
+        """One denoiser call of one image by the papers' 45 nm rule, the ANN twin's beside it."""
+        run, rule = self.denoiser, load_cost_rule("ann45")
+        return papers_rule(run.operations(), rule, run.calls, self.manifest["model"]["ann_twin_macs"])
 
     def _repr_html_(self) -> str:
         m, time_ns = self.manifest, float(self._latency["time_ns"].sum())
@@ -348,6 +364,10 @@ class Run:
         return self._filled(self.folder.all_steps("latency"))
 
     @cached_property
+    def _links(self) -> pd.DataFrame:
+        return self._filled(self.folder.all_steps("links"))
+
+    @cached_property
     def _counts(self) -> pd.DataFrame:
         return self._filled(event_totals(self.folder, self.cores["layer"].to_list(), self.images))
 
@@ -355,58 +375,64 @@ class Run:
         """Steps that were not measured, like their nearest measured ones: every total is one of all steps."""
         if self.all_measured:
             return frame
-        return fill_steps(frame, self.measured_steps, int(self.manifest["sampler_steps"]))
+        return fill_steps(frame, self.measured_steps, self._sampler_steps)
+
+
+class _NetworkRun(Run):
+    """The steps of a run that call one of its model's networks: 0 the denoiser, 1 the decoder."""
+
+    def __init__(self, whole: Run, network: int) -> None:
+        super().__init__(whole.folder)
+        self._whole = whole  # a temporary folder lives as long as this does
+        self._network = network
+
+    @property
+    def denoiser(self) -> Run:
+        return self
+
+    @property
+    def decoder(self) -> None:
+        return None
+
+    @property
+    def calls(self) -> int:
+        return self.images * (1 if self._network else self._sampler_steps)
+
+    @cached_property
+    def cores(self) -> pd.DataFrame:
+        return self._of_network(self._whole.cores)
+
+    @cached_property
+    def traced_layers(self) -> pd.DataFrame:
+        return self._of_network(self._whole.traced_layers)
+
+    @cached_property
+    def _operations(self) -> pd.DataFrame:
+        return self._of_steps(self._whole._operations)
+
+    @cached_property
+    def _times(self) -> pd.DataFrame:
+        return self._of_steps(self._whole._times)
+
+    @cached_property
+    def _latency(self) -> pd.DataFrame:
+        return self._of_steps(self._whole._latency)
+
+    @cached_property
+    def _links(self) -> pd.DataFrame:
+        return self._of_steps(self._whole._links)
+
+    @cached_property
+    def _counts(self) -> pd.DataFrame:
+        return self._of_steps(self._whole._counts)
+
+    def _of_network(self, frame: pd.DataFrame) -> pd.DataFrame:
+        return frame[frame["network"] == self._network]
+
+    def _of_steps(self, frame: pd.DataFrame) -> pd.DataFrame:
+        return frame[(frame["sampler_step"] >= self._sampler_steps) == bool(self._network)]
 
 
 def _as_images(x: np.ndarray, model: Model) -> np.ndarray:
     """Images in [-1, 1]; of tokens that no decoder turned into one, the picture of their indices."""
     return x if model.codes is None or model.decoder is not None else 2.0 * x / model.codes - 1.0
-
-
-def _manifest(
-    mapping: Mapping,
-    sampler: str,
-    sampler_steps: int,
-    seed: int,
-    images: int,
-    calibration: str,
-    precision: Precision,
-    timing: Timing,
-    measured: tuple[int, ...],
-) -> dict[str, Any]:
-    model = mapping.model
-    return {
-        "complete": False,
-        "model": {
-            "name": model.name,
-            "workload": model.workload,
-            "weights": model.weights,
-            "sha256": model.sha256,
-            "parameters": model.parameters,
-            "time_steps": model.network.time_steps,
-            "v_threshold": sorted(
-                {p.neuron.v_threshold for n in model.networks for p in n.neurons if p.neuron}
-            ),
-            "ann_twin_macs": model.ann_twin_macs,
-        },
-        "chip": mapping.chip.name,
-        "chip_sha256": sha256(mapping.chip_file),
-        "calibration": calibration,
-        "cores": sum(part.core_count for part in mapping.parts),
-        "chips": sum(part.chips for part in mapping.parts),
-        "policy": mapping.policy,
-        "placement": {
-            "measured_traffic": mapping.measured,
-            "packet_hops": sum(part.packet_hops()[0] for part in mapping.parts),
-        },
-        "schedule": "pipelined",
-        "timing": timing,
-        "precision": precision,
-        "sampler": sampler,
-        "sampler_steps": sampler_steps,
-        "detail_steps": "all" if len(measured) == sampler_steps else list(measured),
-        "decoder_calls": len(mapping.parts) - 1,
-        "seed": seed,
-        "images": images,
-        "made_with": provenance(),
-    }

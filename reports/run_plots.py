@@ -88,9 +88,8 @@ class RunPlots:
 
     def link_map(self) -> Figure:
         """Packets over every link of the mesh; a decoder, on chips of its own, is left out."""
-        links, cores = self._run.links(), self._run.cores
-        walked = links[links["sampler_step"] < self._run.manifest["sampler_steps"]]
-        return chip_plots.link_map(walked, self._floor_of(cores[cores["network"] == 0]), self.title)
+        run = self._run.denoiser
+        return chip_plots.link_map(run.links(), self._floor_of(run.cores), self.title)
 
     def tornado(self) -> Figure:
         """Which figure's range moves the total most."""

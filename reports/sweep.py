@@ -71,8 +71,7 @@ class Sweep:
         for name in ("points", "quality", *(["runs"] if self.keep_runs else [])):
             (self.path / name).mkdir(parents=True, exist_ok=True)
         _write_json(self.path / "sweep.json", self.plan.model_dump(mode="json"))
-        for part in (self.path / "runs").glob("*.part"):
-            shutil.rmtree(part)
+        self._remove_parts()
         files = list(self._tasks(workers.threads))
         left = [(file, task) for file, task in files if "error" in _read_json(file, {"error": None})]
         done = len(files) - len(left)
@@ -82,8 +81,14 @@ class Sweep:
                 done += 1
                 if progress is not None:
                     progress(done, len(files))
+            self._remove_parts()
         finally:
             self._write_table()
+
+    def _remove_parts(self) -> None:
+        """Remove what processes that were killed left of their runs."""
+        for part in (self.path / "runs").glob("*.part"):
+            shutil.rmtree(part)
 
     def table(self) -> pd.DataFrame:
         """One row per point: its number, model, axes, status, error, and everything it measured.

@@ -19,6 +19,7 @@ class Axis:
     ``default`` is its value where a sweep names none, ``least`` the smallest it can take. ``used`` says where
     a run's manifest holds the value that None stood for. ``makes_images``: other values, other images; what
     depends on images alone, such as their quality, is worked out once for all points that agree in these.
+    ``choices``: the only values there are, where they are few.
     """
 
     name: str
@@ -29,6 +30,7 @@ class Axis:
     least: int | None = None
     used: tuple[str, ...] = ()
     makes_images: bool = False
+    choices: tuple[str, ...] = ()
 
 
 AXES = (
@@ -44,8 +46,17 @@ AXES = (
         makes_images=True,
     ),
     Axis("chip", str, "map", "chips, by name or file", "loihi"),
+    Axis(
+        "policy",
+        str,
+        "map",
+        "ways with analog streams",
+        "expand",
+        choices=("expand", "host", "graded", "colocate"),
+    ),
+    Axis("placement", str, "map", "placements", "optimised", choices=("optimised", "row-major")),
     Axis("calibration", str, "run", "sets of figures of the chip", None, None, ("calibration",)),
-    Axis("timing", str, "run", "analytic, event, cycle", "analytic"),
+    Axis("timing", str, "run", "timing of ticks", "analytic", choices=("analytic", "event", "cycle")),
     Axis(
         "sampler",
         str,

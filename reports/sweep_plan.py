@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from itertools import product
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, create_model
 
@@ -44,7 +44,9 @@ def _tuple_of(kind: Any) -> Any:
 
 
 def _kind(axis: Axis) -> Any:
-    kind = axis.kind if axis.least is None else Annotated[axis.kind, Field(ge=axis.least)]
+    kind: Any = axis.kind if axis.least is None else Annotated[axis.kind, Field(ge=axis.least)]
+    if axis.choices:
+        kind = Literal[axis.choices]
     return kind if axis.default is not None else kind | None
 
 

@@ -92,7 +92,6 @@ def measures(run: Run) -> dict[str, Any]:
     manifest, report, counts = run.manifest, run.report, run.counts().groupby("event")["count"].sum()
     operations, time_ns = run.operations().sum(numeric_only=True), float(run.latency()["time_ns"].sum())
     made_with = provenance()
-    calls = run.images * int(manifest["sampler_steps"])
     return {
         "weights": manifest["model"]["weights"],
         "model_sha256": manifest["model"]["sha256"],
@@ -114,7 +113,7 @@ def measures(run: Run) -> dict[str, Any]:
         "mac_on_host": int(counts.get("host_mac", 0)),
         "spikes": int(operations["spikes"]),
         "firing_rate": float(operations["spikes"] / operations["updates"]),
-        "papers_rule_energy_pj": run.papers_rule.energy_pj * calls,
+        "papers_rule_energy_pj": run.papers_rule.energy_pj * run.denoiser.calls,
         "nsim_version": made_with["nsim"],
         "revision": made_with["revision"] or "",
     }

@@ -7,126 +7,23 @@ from typing import Any
 import pandas as pd
 from rich.table import Table
 
-from nsim.hw_models.mapping.mapping import Mapping
-from nsim.hw_models.mapping.partition import RESOURCES, cores_per_chip
 from nsim.reports.detail_tables import detail_facts, detail_lines
-from nsim.reports.estimate import StaticEstimate
+from nsim.reports.energy import CHIP
 from nsim.reports.run import Run
 from nsim.units import NS_PER_MS, NS_PER_US, PJ_PER_UJ
-
-
-def mapping_facts(mapping: Mapping, estimate: StaticEstimate) -> dict[str, Any]:
-    """Everything `nsim map` says, as plain values."""
-    binding = mapping.binding()
-    placed, row_major = (hops if mapping.measured else hops * estimate.rate for hops in mapping.packet_hops())
-    return {
-        "model": mapping.model.name,
-        "weights": mapping.model.weights,
-        "chip": mapping.chip.name,
-        "cores": mapping.core_count,
-        "chips": mapping.chips,
-        "cores_per_chip": cores_per_chip(mapping.chip),
-        "policy": mapping.policy,
-        "packet_hops_per_time_step": {"as_placed": placed, "row_major": row_major},
-        "utilization": {r: {"used": u, "max": m} for r, (u, m) in mapping.utilization().items()},
-        "layers": [
-            {
-                "layer": name,
-                "neurons": int(grid.used["compartments"].sum()),
-                "cores": grid.size,
-                "block_rows_columns_channels": list(grid.block),
-                "binds": binding[name],
-                "fullest": {r: {"used": int(grid.used[r].max()), "max": grid.limits[r]} for r in RESOURCES},
-            }
-            for name, grid in mapping.grids.items()
-        ],
-        "per_time_step": {
-            "ac_as_traced": estimate.ac_traced,
-            "mac_as_traced": estimate.mac_traced,
-            "ac_as_laid_out": estimate.ac_laid_out,
-            "mac_on_host": estimate.mac_host,
-        },
-        "estimate": {
-            "assumed_firing_rate": estimate.rate,
-            "ticks_per_call": estimate.ticks,
-            "time_ns_per_call": estimate.time_ns,
-            "energy_pj_per_call": estimate.report.total_pj,
-            "energy_unknown": estimate.report.unknown,
-        },
-    }
-
-
-def mapping_tables(mapping: Mapping, estimate: StaticEstimate) -> list[Table | str]:
-    """What `nsim map` prints."""
-    model, chip = mapping.model, mapping.chip
-    facts = mapping_facts(mapping, estimate)
-    per_chip = facts["cores_per_chip"]
-    head = (
-        f"{model.name} on {chip.title}: {mapping.core_count:,} cores on "
-        + (
-            "1 chip"
-            if mapping.chips == 1
-            else f"{mapping.chips} chips (one holds {per_chip} cores: too small)"
-        )
-        + f"\nweights: {model.weights}; residual streams: {mapping.policy}"
-    )
-    use = Table("resource", "used", "max", "%", "binds in", title="Utilisation, all cores in use")
-    binding = list(facts["utilization"])
-    for resource in binding:
-        used, most = facts["utilization"][resource].values()
-        layers = sum(layer["binds"] == resource for layer in facts["layers"])
-        use.add_row(
-            _words(resource),
-            f"{used:,}",
-            f"{most:,}",
-            f"{used / most:.0%}",
-            f"{layers} layers" if layers else "",
-        )
-    layers = Table("layer", "neurons", "cores", "block (y, x, ch)", "binds", "used/max on the fullest core")
-    for layer in facts["layers"]:
-        tight = layer["fullest"][layer["binds"]]
-        layers.add_row(
-            layer["layer"],
-            f"{layer['neurons']:,}",
-            f"{layer['cores']:,}",
-            "x".join(map(str, layer["block_rows_columns_channels"])),
-            _words(layer["binds"]),
-            f"{tight['used']:,}/{tight['max']:,}",
-        )
-    operations = Table(
-        "per time step", "AC", "MAC", title=f"Operations at a firing rate of {estimate.rate:g}"
-    )
-    operations.add_row("as traced", f"{estimate.ac_traced:,.0f}", f"{estimate.mac_traced:,}")
-    operations.add_row("as laid out", f"{estimate.ac_laid_out:,.0f}", f"{estimate.mac_host:,.0f} (host)")
-    hops = facts["packet_hops_per_time_step"]
-    traffic = "as measured" if mapping.measured else f"at a rate of {estimate.rate:g}"
-    placed = f"Packets x hops per time step, {traffic}: {hops['as_placed']:,.0f}"
-    placed += f", row-major {hops['row_major']:,.0f}"
-    if hops["row_major"]:
-        placed += f" ({hops['as_placed'] / hops['row_major'] - 1:+.0%})"
-    report = estimate.report
-    cost = (
-        f"Static estimate of one call at that rate: {report.total_pj / PJ_PER_UJ:,.0f} uJ, "
-        f"{estimate.time_ns / NS_PER_MS:.3f} ms in {estimate.ticks} ticks "
-        f"(no figure for: {', '.join(report.unknown) or 'nothing'}). The run counts real spikes."
-    )
-    _right(use, 1, 2, 3)
-    _right(layers, 1, 2, 5)
-    _right(operations, 1, 2)
-    return [head, layers, use, operations, placed, cost]
 
 
 def run_facts(run: Run) -> dict[str, Any]:
     """Everything `nsim run` says at the end, as plain values; energies and times for all images."""
     cells, latency = run.report.cells, run.latency()
-    calls = run.images * run.manifest["sampler_steps"]
     energy = cells.groupby("cause").agg(count=("count", "sum"), energy_pj=("energy_pj", _sum))
     layers = cells.groupby("layer", sort=False)["energy_pj"].agg(_sum)
     return {
         "manifest": run.manifest,
         **detail_facts(run),
         "images": run.images,
-        "calls": calls,
+        "calls": run.denoiser.calls,
+        "decoder_calls": 0 if run.decoder is None else run.decoder.calls,
         "energy_pj": run.report.total_pj,
         "energy_pj_interval": _interval_facts(run),
         "energy_pj_by_cause": {c: None if pd.isna(e) else e for c, e in energy["energy_pj"].items()},
@@ -140,28 +37,37 @@ def run_facts(run: Run) -> dict[str, Any]:
         "time_left_out": list(run.times_left_out),
         "buffers": _buffer_facts(latency),
         "per_call": per_call_facts(run),
+        "per_decoder_call": None if run.decoder is None else _call_facts(run.decoder),
     }
 
 
 def per_call_facts(run: Run) -> dict[str, Any]:
     """Operations, energy and time of one denoiser call of one image, by the chip and by the papers' rule."""
-    calls = run.images * int(run.manifest["sampler_steps"])
-    counts, rule = run.counts().groupby("event")["count"].sum(), run.papers_rule
-    laid_out_ac = counts[counts.index.str.startswith("synaptic_event")].sum()
+    rule = run.papers_rule
     return {
-        "as_traced": {"ac": rule.ac, "graded_ac": rule.graded_ac, "mac": rule.mac},
-        "as_laid_out": {
-            "ac": float(laid_out_ac) / calls,
-            "graded_ac": 0.0,
-            "mac": float(counts.get("host_mac", 0)) / calls,
-        },
-        "energy_pj": run.report.total_pj / calls,
-        "time_ns": float(run.latency()["time_ns"].sum()) / calls,
+        **_call_facts(run.denoiser),
         "papers_rule_energy_pj": rule.energy_pj,
         "papers_rule_pj_per_ac": rule.ac_pj,
         "papers_rule_pj_per_mac": rule.mac_pj,
         "ann_twin_macs": rule.twin_macs,
         "ann_twin_papers_rule_energy_pj": rule.twin_energy_pj,
+    }
+
+
+def _call_facts(run: Run) -> dict[str, Any]:
+    """Operations, energy and time of one call of one image, of the network that a run's steps call."""
+    counts = run.counts().groupby("event")["count"].sum()
+    laid_out_ac = counts[counts.index.str.startswith("synaptic_event")].sum()
+    traced = run.operations()[["ac", "graded_ac", "mac"]].sum() / run.calls
+    return {
+        "as_traced": {name: float(n) for name, n in traced.items()},
+        "as_laid_out": {
+            "ac": float(laid_out_ac) / run.calls,
+            "graded_ac": 0.0,
+            "mac": float(counts.get("host_mac", 0)) / run.calls,
+        },
+        "energy_pj": run.report.total_pj / run.calls,
+        "time_ns": float(run.latency()["time_ns"].sum()) / run.calls,
     }
 
 
@@ -184,85 +90,94 @@ def _buffer_facts(latency: pd.DataFrame) -> dict[str, Any] | None:
 
 
 def run_tables(run: Run) -> list[Table | str]:
-    """What `nsim run` prints at the end: per call (one sampler step of one image)."""
-    facts = run_facts(run)
-    m, calls = run.manifest, facts["calls"]
+    """What `nsim run` prints at the end: per call (one sampler step of one image), then a decoder's."""
+    facts, m = run_facts(run), run.manifest
     head = (
         f"{m['model']['name']} on {run.chip.title} ({run.calibration.title})\n"
         f"{m['sampler']}, seed {m['seed']}, {run.images} image(s), "
         f"{m['cores']:,} cores on {m['chips']} chip(s)\n"
         f"weights: {m['model']['weights']}"
     )
+    decoder = run.decoder
+    decoded = [] if decoder is None else [_causes(decoder, _DECODER), _layers(decoder, _DECODER)]
     return [
         head,
         *detail_lines(run),
-        _causes(facts, calls),
-        _layers(run, facts, calls),
+        _causes(run.denoiser, _STEP),
+        _layers(run.denoiser, _STEP),
+        *decoded,
         _operations(facts),
         _comparison(facts),
         _footnotes(facts),
     ]
 
 
-def _causes(facts: dict[str, Any], calls: int) -> Table:
-    table = Table("cause", "count", "energy uJ", "share", title="Energy by cause, per sampler step and image")
-    energy = facts["energy_pj_by_cause"]
-    for cause in sorted(energy, key=lambda c: -(energy[c] or 0.0)):
-        pj, count = energy[cause], f"{facts['count_by_cause'][cause] / calls:,.0f}"
-        if cause in facts["energy_included_in"]:
-            table.add_row(_words(cause), count, f"in {_words(facts['energy_included_in'][cause])}", "")
-        elif pj is None:
-            table.add_row(_words(cause), count, "n/a", "")
+_STEP, _DECODER = "per sampler step and image", "the decoder, once per image"
+
+
+def _causes(run: Run, call: str) -> Table:
+    table = Table("cause", "count", "energy uJ", "share", title=f"Energy by cause, {call}")
+    report = run.report
+    for row in report.by_cause()[["cause", "count", "energy_pj", "share"]].itertuples(index=False):
+        count = f"{row.count / run.calls:,.0f}"
+        if row.cause in report.included:
+            table.add_row(_words(row.cause), count, f"in {_words(report.included[row.cause])}", "")
+        elif pd.isna(row.energy_pj):
+            table.add_row(_words(row.cause), count, "n/a", "")
         else:
-            share = pj / facts["energy_pj"] if facts["energy_pj"] else 0.0
-            table.add_row(_words(cause), count, f"{pj / calls / PJ_PER_UJ:,.3f}", f"{share:.1%}")
-    table.add_row("uncosted", ", ".join(facts["uncosted"]) or "none", "", "", end_section=True)
-    table.add_row("total", "", f"{facts['energy_pj'] / calls / PJ_PER_UJ:,.3f}", "100.0%")
+            energy = f"{row.energy_pj / run.calls / PJ_PER_UJ:,.3f}"
+            table.add_row(_words(row.cause), count, energy, f"{row.share:.1%}")
+    table.add_row("uncosted", ", ".join(report.uncosted) or "none", "", "", end_section=True)
+    table.add_row("total", "", f"{report.total_pj / run.calls / PJ_PER_UJ:,.3f}", "100.0%")
     _right(table, 1, 2, 3)
     return table
 
 
-def _layers(run: Run, facts: dict[str, Any], calls: int) -> Table:
+def _layers(run: Run, call: str) -> Table:
     """Every layer with cores; what happens beside them is one line."""
-    table = Table("layer", "cores", "rate", "AC", "energy uJ", title="By layer, per sampler step and image")
+    table = Table("layer", "cores", "rate", "AC", "energy uJ", title=f"By layer, {call}")
     operations = run.operations().groupby("layer")[["spikes", "updates"]].sum()
     counts = run.counts()
     synaptic = counts[counts["event"].str.startswith("synaptic")].groupby("layer")["count"].sum()
     cores = run.cores.groupby("layer", sort=False).size()
-    energy = facts["energy_pj_by_layer"]
+    energy = run.report.cells.groupby("layer")["energy_pj"].sum() / run.calls / PJ_PER_UJ
     for layer, n in cores.items():
         spikes, updates = operations.loc[layer] if layer in operations.index else (0, 0)
         table.add_row(
             str(layer),
             f"{n:,}",
             f"{spikes / updates:.3f}" if updates else "read-out",
-            f"{synaptic.get(layer, 0) / calls:,.0f}",
-            f"{energy[layer] / calls / PJ_PER_UJ:,.3f}",
+            f"{synaptic.get(layer, 0) / run.calls:,.0f}",
+            f"{energy[layer]:,.3f}",
         )
-    beside = sum(pj or 0.0 for layer, pj in energy.items() if layer not in cores.index and layer != "chip")
-    table.add_row("host ops and transfers", "", "", "", f"{beside / calls / PJ_PER_UJ:,.3f}")
-    table.add_row("chip (floor, reset)", "", "", "", f"{energy['chip'] / calls / PJ_PER_UJ:,.3f}")
+    beside = energy.drop([*cores.index, CHIP], errors="ignore").sum()
+    table.add_row("host ops and transfers", "", "", "", f"{beside:,.3f}")
+    table.add_row("chip (floor, reset)", "", "", "", f"{energy[CHIP]:,.3f}")
     _right(table, 1, 2, 3, 4)
     return table
 
 
 def _operations(facts: dict[str, Any]) -> Table:
     table = Table("operations", "AC", "graded AC", "MAC", title="Per sampler step and image")
-    for name, label in (("as_traced", "as traced"), ("as_laid_out", "as laid out (MAC on the host)")):
-        ops = facts["per_call"][name]
-        table.add_row(label, f"{ops['ac']:,.0f}", f"{ops['graded_ac']:,.0f}", f"{ops['mac']:,.0f}")
+    for whose, call in (("", facts["per_call"]), ("decoder, ", facts["per_decoder_call"])):
+        for name, label in (("as_traced", "as traced"), ("as_laid_out", "as laid out (MAC on the host)")):
+            if call is not None:
+                ops = call[name].values()
+                table.add_row(whose + label, *(f"{n:,.0f}" for n in ops))
     _right(table, 1, 2, 3)
     return table
 
 
 def _comparison(facts: dict[str, Any]) -> Table:
-    per_call = facts["per_call"]
+    per_call, decoder = facts["per_call"], facts["per_decoder_call"]
     table = Table("rule", "energy uJ", "latency ms", title="Side by side, per sampler step and image")
-    table.add_row(
-        "this chip, everything counted",
-        f"{per_call['energy_pj'] / PJ_PER_UJ:,.3f}",
-        f"{per_call['time_ns'] / NS_PER_MS:,.3f}",
-    )
+    for label, call in (
+        ("this chip, everything counted", per_call),
+        ("this chip, the decoder's call, once per image", decoder),
+    ):
+        if call is not None:
+            energy, time = call["energy_pj"] / PJ_PER_UJ, call["time_ns"] / NS_PER_MS
+            table.add_row(label, f"{energy:,.3f}", f"{time:,.3f}")
     papers = f"{per_call['papers_rule_energy_pj'] / PJ_PER_UJ:,.3f}"
     table.add_row("papers' 45 nm rule, same model (0.9 pJ/AC, 4.6 pJ/MAC)", papers, "")
     if per_call["ann_twin_macs"] is not None:
@@ -314,6 +229,7 @@ def _footnotes(facts: dict[str, Any]) -> str:
     )
     lines.append(
         f"whole run: {total:,.1f} uJ, {facts['time_ns'] / NS_PER_MS:,.3f} ms for {facts['calls']} calls"
+        + (f" and {facts['decoder_calls']} of the decoder" if facts["decoder_calls"] else "")
     )
     return "\n".join(lines)
 

@@ -3,10 +3,11 @@
 No synapse is touched again: how many synapses a spike feeds on each core, how many packets it becomes and
 how far they travel depend only on where it fired, so they are fixed maps, made once per mapping.
 
-Schedule: pipelined. A population at depth d runs time step t in tick t + d; what its spikes cost (packets,
-axons, synapses) falls in that same tick, what they add is used by deeper layers when their tick comes
-(synaptic delays). A call takes T + (greatest depth) ticks. Cores look at all their neurons in every tick;
-outside its T ticks a layer's biases are switched off, so its neurons are idle.
+A population runs its T time steps in T ticks on end, when the mapping's timetable says (see
+`nsim.hw_models.mapping.schedule`); what its spikes cost (packets, axons, synapses) falls in the tick in which
+they are fired, what they add is used by later layers when their tick comes (synaptic delays). A call takes
+T + (greatest depth) ticks when pipelined, T * (1 + greatest depth) when layerwise. Cores look at all their
+neurons in every tick; outside its T ticks a layer's biases are switched off, so its neurons are idle.
 """
 
 from __future__ import annotations
@@ -17,8 +18,9 @@ import numpy as np
 
 from nsim.frontends.network import Network, Projection
 from nsim.hw_models.mapping.axons import axon_channels, axon_groups, channel_targets, spiking_inputs
+from nsim.hw_models.mapping.grid import CoreGrid, segment_reached
+from nsim.hw_models.mapping.listed import ListedMapping
 from nsim.hw_models.mapping.mapping import Mapping
-from nsim.hw_models.mapping.partition import CoreGrid, segment_reached
 from nsim.simulator.engine import Call
 
 CORE_EVENTS = (
@@ -45,7 +47,7 @@ class EventCounts:
     event) to the count for one image, for what happens beside the cores. Layers of cores: ``mapping``.
     """
 
-    mapping: Mapping
+    mapping: Mapping | ListedMapping
     per_core: dict[str, np.ndarray]
     per_call: dict[tuple[str, str], int]
 
@@ -61,7 +63,7 @@ class CoreCounter:
     def __init__(self, mapping: Mapping) -> None:
         self.mapping = mapping
         self.network = mapping.laid_out
-        self.ticks = self.network.time_steps + max(self.network.depth[name] for name in mapping.grids)
+        self.ticks = mapping.ticks
         self.per_call = calls_beside_cores(mapping)
         self._paths: dict[str, list[_Path]] = {name: [] for name in mapping.grids}
         for name, grid in mapping.grids.items():
@@ -92,8 +94,8 @@ class CoreCounter:
         steps = self.network.time_steps
         events = {e: np.zeros((batch, self.ticks, self.mapping.core_count), dtype) for e in CORE_EVENTS}
         for name, grid in self.mapping.grids.items():
-            depth = self.network.depth[name]
-            ticks, cores = slice(depth, depth + steps), slice(grid.first_core, grid.first_core + grid.size)
+            first = self.mapping.times.first_tick[name]
+            ticks, cores = slice(first, first + steps), slice(grid.first_core, grid.first_core + grid.size)
             events["update_idle"][:, :, cores] = grid.used["compartments"].ravel()
             if name in spikes:
                 updated = _per_core(grid, active[name], dtype)

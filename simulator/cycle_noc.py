@@ -128,8 +128,10 @@ def deliver(routers: Routers, tile: np.ndarray, load: Load) -> Delivery:
         (last, served_ps, stalled, core_peak),
         (held, peak),
     )
-    in_ps = (times * cycle for times in (handed, arrival, last, stalled, held))
-    return Delivery(*in_ps, served_ps, peak, core_peak)
+    handed_ps, arrival_ps, last_ps, stalled_ps, held_ps = (
+        in_cycle * cycle for in_cycle in (handed, arrival, last, stalled, held)
+    )
+    return Delivery(handed_ps, arrival_ps, last_ps, stalled_ps, held_ps, served_ps, peak, core_peak)
 
 
 def slots(tile: np.ndarray) -> np.ndarray:

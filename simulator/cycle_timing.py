@@ -58,8 +58,10 @@ class CycleTimer(EventTimer):
                 peaks[i, image, tick], full[i, image, tick] = buffers.max(), (buffers == places).sum()
         use = BufferUse(
             places,
-            *peaks,
-            *full,
+            peaks[0],
+            peaks[1],
+            full[0],
+            full[1],
             stalled_ps.sum(axis=2) / PS_PER_NS,
             stalled_ps.argmax(axis=2),
             held_ps / PS_PER_NS,

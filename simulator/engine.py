@@ -207,7 +207,9 @@ class Engine:
             current[~state.running[population.name]] = 0
         if population.neuron is None:
             if population.gate is not None:
-                weighted = current * state.gates[population.name].astype(self.host_type)[..., None, None, None]
+                weighted = (
+                    current * state.gates[population.name].astype(self.host_type)[..., None, None, None]
+                )
                 current[:] = np.rint(weighted) if self.integer else weighted
             if self.integer:
                 limit = self.arithmetic.limit

@@ -231,11 +231,14 @@ def block_values(values: np.ndarray, block: int) -> tuple[np.ndarray, np.ndarray
 
 def _scaled(total, scale, channel):  # type: ignore[no-untyped-def]
     """``total * scale[channel]``, or ``2**scale * total`` where scale is an integer, halves rounded up."""
-    raise NotImplementedError("for Numba only, by the overload below")
+    if isinstance(scale, np.ndarray):
+        return total * scale[channel]
+    return total << scale if scale >= 0 else (total + (1 << (-scale - 1))) >> -scale
 
 
 @overload(_scaled)
 def _scaled_by_type(total, scale, channel):  # type: ignore[no-untyped-def]
+    """Tell Numba which of the two it is, by type."""
     if isinstance(scale, types.Array):
         return lambda total, scale, channel: total * scale[channel]
 

@@ -16,10 +16,11 @@ from __future__ import annotations
 import numpy as np
 
 from nsim.hw_models.mapping.mapping import Mapping
+from nsim.hw_models.mapping.place import Placement
 from nsim.hw_models.spec import Calibration
 from nsim.simulator.core_counts import EventCounts
 from nsim.simulator.engine import Call
-from nsim.simulator.noc import Mesh, route_packets, serve_in_order
+from nsim.simulator.noc import Arrivals, Mesh, route_packets, serve_in_order
 from nsim.simulator.timing import INPUT_EVENTS, NEURON_EVENTS, TickTimes, slowest_core
 from nsim.simulator.traffic import Packets, fanouts, send
 from nsim.units import PS_PER_NS
@@ -36,19 +37,22 @@ class EventTimer:
 
     def __init__(self, mapping: Mapping, calibration: Calibration) -> None:
         self.mapping = mapping
-        self.calibration = calibration
-        events = (*NEURON_EVENTS, *INPUT_EVENTS, *LINK_EVENTS)
-        self.cost_ps = {event: round((calibration.time_ns(event) or 0) * PS_PER_NS) for event in events}
-        place = mapping.placement
-        width = int(place.mesh_x.max()) + 1
-        self.mesh = Mesh(width, int(place.mesh_y.max()) + 1, self.cost_ps["hop_x"], self.cost_ps["hop_y"])
-        self.tile = place.mesh_y * width + place.mesh_x
+        self.set_costs(mapping.placement, calibration)
         self.fanouts = fanouts(mapping)
         kinds = [grid.shared_lists for grid in mapping.grids.values()]
         shared = np.repeat(kinds, [grid.size for grid in mapping.grids.values()])
         self.synapse_ps = np.where(
             shared, self.cost_ps["synaptic_event_conv"], self.cost_ps["synaptic_event_dense"]
         )
+
+    def set_costs(self, place: Placement, calibration: Calibration) -> None:
+        """What events take, and the mesh that the cores stand on."""
+        self.calibration = calibration
+        events = (*NEURON_EVENTS, *INPUT_EVENTS, *LINK_EVENTS)
+        self.cost_ps = {event: round((calibration.time_ns(event) or 0) * PS_PER_NS) for event in events}
+        width = int(place.mesh_x.max()) + 1
+        self.mesh = Mesh(width, int(place.mesh_y.max()) + 1, self.cost_ps["hop_x"], self.cost_ps["hop_y"])
+        self.tile = place.mesh_y * width + place.mesh_x
 
     def times(self, call: Call, counts: EventCounts) -> TickTimes:
         """Tick times of a call; ``counts``: its events."""
@@ -64,7 +68,7 @@ class EventTimer:
         done, packets = [], []
         for name, grid in self.mapping.grids.items():
             compartments = grid.used["compartments"].ravel()
-            step = tick - network.depth[name]
+            step = tick - self.mapping.times.first_tick[name]
             if not 0 <= step < network.time_steps:
                 done.append(compartments * self.cost_ps["update_idle"])
             elif name not in call.spikes:  # read-out elements take part in every step and send nothing
@@ -78,10 +82,19 @@ class EventTimer:
 
     def received(self, packets: Packets) -> np.ndarray:
         """When the input side of each core has served the packets of one tick, int64 ps [cores]."""
+        return self.served(packets, self.arrivals(packets))
+
+    def arrivals(self, packets: Packets) -> Arrivals:
+        """When the packets of one tick reach their cores, and what the links had to do."""
         source, target = self.tile[packets.source], self.tile[packets.target]
-        arrival_ps = route_packets(self.mesh, packets.departure_ps, source, target).time_ps
-        arrival_ps[source == target] += self.cost_ps["tile_local"]
-        return serve_in_order(arrival_ps, packets.target, self.work_ps(packets), self.mapping.core_count)
+        arrivals = route_packets(self.mesh, packets.departure_ps, source, target)
+        arrivals.time_ps[source == target] += self.cost_ps["tile_local"]
+        return arrivals
+
+    def served(self, packets: Packets, arrivals: Arrivals) -> np.ndarray:
+        """When the input side of each core is done with what arrives, int64 ps [cores]."""
+        work_ps = self.work_ps(packets)
+        return serve_in_order(arrivals.time_ps, packets.target, work_ps, self.mapping.core_count)
 
     def work_ps(self, packets: Packets) -> np.ndarray:
         """How long each packet keeps the input side of its target."""

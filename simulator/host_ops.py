@@ -64,4 +64,6 @@ def _layer_norm(x: np.ndarray, op: HostOp, dtype: np.dtype) -> np.ndarray:
     centred = x - x.mean(axis=-1, keepdims=True)
     variance = (centred**2).mean(axis=-1, keepdims=True)
     scaled = centred / np.sqrt(variance + op.params["eps"].astype(dtype))
-    return scaled * op.params["weight"].astype(dtype, copy=False) + op.params["bias"].astype(dtype, copy=False)
+    return scaled * op.params["weight"].astype(dtype, copy=False) + op.params["bias"].astype(
+        dtype, copy=False
+    )

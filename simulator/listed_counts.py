@@ -26,9 +26,7 @@ def listed_counts(mapping: ListedMapping, call: Call, ticks: int) -> EventCounts
         first = network.depth[name]
         steps = min(network.time_steps, ticks - first)
         spikes = np.ascontiguousarray(call.spikes[name][:steps, 0]).view(np.uint8)
-        updated = np.ascontiguousarray(
-            call.active[name][:steps, 0] | _reached(network, call, name)[:steps, None]
-        )
+        updated = updated_neurons(network, call, name)[:steps]
         fanout = mapping.fanouts[name]
         _count(
             spikes.reshape(steps, -1),
@@ -48,10 +46,11 @@ OF_NEURONS = ("packet_out", "tile_local", "hop_x", "hop_y", "chip_crossing", "sp
 OF_PACKETS = ("packet_in", "synaptic_event_dense")
 
 
-def _reached(network: Network, call: Call, name: str) -> np.ndarray:
-    """Positions of a population that a spike reaches at each time step, bool [T, H, W].
+def updated_neurons(network: Network, call: Call, name: str) -> np.ndarray:
+    """Neurons that have something to do: a state that is not zero, or a spike or a current that reaches them.
 
-    All channels alike: a projection with groups counts as if it had none.
+    Bool [T, C, H, W] of the first image. Spikes that add up to nothing reach a neuron too; all channels
+    alike: a projection with groups counts as if it had none.
     """
     _, height, width = network.population_by_name[name].shape
     reached = np.zeros((network.time_steps, height, width), bool)
@@ -61,7 +60,7 @@ def _reached(network: Network, call: Call, name: str) -> np.ndarray:
             rows = p.kernel.reach(0, fired.shape[1], height) > 0
             columns = p.kernel.reach(1, fired.shape[2], width) > 0
             reached |= np.einsum("ry,tyx,sx->trs", rows, fired.astype(np.float32), columns, optimize=True) > 0
-    return reached
+    return np.ascontiguousarray(call.active[name][:, 0] | reached[:, None])
 
 
 @njit(nogil=True, cache=True)

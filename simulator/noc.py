@@ -51,11 +51,14 @@ class Mesh:
 
 @dataclass(frozen=True, eq=False)
 class Arrivals:
-    """``time_ps`` [packets]: arrival at the target tile; ``link_packets`` [4, height, width]: packets over
-    the link that leaves each tile to the east, west, north and south. All int64."""
+    """``time_ps`` [packets]: arrival at the target tile. For the links that leave each tile to the east,
+    west, north and south, [4, height, width] each: ``link_packets`` over it, and from when
+    (``link_first_ps``) to when (``link_last_ps``) it has to do with them; 0 without any. All int64."""
 
     time_ps: np.ndarray
     link_packets: np.ndarray
+    link_first_ps: np.ndarray
+    link_last_ps: np.ndarray
 
 
 def route_packets(mesh: Mesh, departures_ps: np.ndarray, source: np.ndarray, target: np.ndarray) -> Arrivals:
@@ -74,8 +77,8 @@ def route_packets(mesh: Mesh, departures_ps: np.ndarray, source: np.ndarray, tar
         if ends.min(initial=0) < 0 or ends.max(initial=0) >= tiles:
             raise ValueError(f"packets between tiles that a mesh of {tiles} does not have")
     arrivals = np.empty(len(departures_ps), np.int64)
-    row_links = np.zeros((2, mesh.height, mesh.width), np.int64)
-    column_links = np.zeros((2, mesh.width, mesh.height), np.int64)
+    row_links = np.zeros((2, mesh.height, 3, mesh.width), np.int64)
+    column_links = np.zeros((2, mesh.width, 3, mesh.height), np.int64)
     _route(
         (mesh.width, mesh.height),
         (mesh.service_x_ps, mesh.service_y_ps),
@@ -86,7 +89,8 @@ def route_packets(mesh: Mesh, departures_ps: np.ndarray, source: np.ndarray, tar
         row_links,
         column_links,
     )
-    return Arrivals(arrivals, np.concatenate([row_links, column_links.swapaxes(1, 2)]))
+    links = np.concatenate([row_links.swapaxes(1, 2), column_links.transpose(0, 2, 3, 1)])
+    return Arrivals(arrivals, *links.swapaxes(0, 1))
 
 
 @njit(nogil=True, cache=True)
@@ -127,8 +131,8 @@ def _route(
     row_links: np.ndarray,
     column_links: np.ndarray,
 ) -> None:
-    """All rows, then all columns. Out: ``arrivals``, and packets by ``row_links`` [east or west, y, x] and
-    ``column_links`` [north or south, x, y]."""
+    """All rows, then all columns. Out: ``arrivals``, and what the links had to do (see `_sweep`):
+    ``row_links`` [east or west, y, 3, x] and ``column_links`` [north or south, x, 3, y]."""
     width, height = size
     count = len(departures)
     leaving_rows = np.zeros((height, 2, width), np.int64)
@@ -316,7 +320,7 @@ def _sweep(
     ``entering``: packets that enter, sorted for each stop, with first and end [stops] in ``bounds``;
     ``leaving`` [stops]: how many leave; ``shift``: where a load has the stop; ``service``: 4 * time;
     ``room`` to work in. Out: those that ``left`` and ``left_end`` [stops], where each stop's end; ``used``
-    [stops, in order of coordinate], packets over each link.
+    [3, stops in order of coordinate], packets over each link, when the first is there, when the last is over.
     """
     stops = len(leaving)
     (keys, loads), (next_keys, next_loads) = room
@@ -326,11 +330,14 @@ def _sweep(
     left_end[0] = 0
     for stop in range(stops - 1):
         j, j_end = bounds[0][stop], bounds[1][stop]
-        used[_place(stop, backward, stops)] += on_line + j_end - j
-        here = _place(stop + 1, backward, stops)
+        link, here = _place(stop, backward, stops), _place(stop + 1, backward, stops)
+        used[0, link] = on_line + j_end - j
         i, k = 0, 0
         if j == j_end:
             # Nobody enters: packets off one link are a service time apart already, so none of them waits.
+            if on_line:
+                used[1, link] = (keys[0] + delay) >> 2
+                used[2, link] = (keys[on_line - 1] + delay + service) >> 2
             delay += service
             if leaving[stop + 1]:
                 for i in range(on_line):
@@ -343,6 +350,7 @@ def _sweep(
                 on_line = k
             left_end[stop + 1] = gone
             continue
+        first = entering[0][j] if on_line == 0 else min(keys[0] + delay, entering[0][j])
         free = np.int64(0)
         while i < on_line or j < j_end:
             on = i < on_line and (j == j_end or keys[i] + delay < entering[0][j])
@@ -356,6 +364,7 @@ def _sweep(
             leaves = ((load >> shift) & 0xFFFF) == here
             gone += leaves
             k += not leaves
+        used[1, link], used[2, link] = first >> 2, free >> 2
         keys, next_keys = next_keys, keys
         loads, next_loads = next_loads, loads
         on_line, delay = k, 0

@@ -43,7 +43,7 @@ def route_one_by_one(
     for packet in range(packets):
         env.process(send(packet))
     env.run()
-    return Arrivals(arrivals, links.packets_over)
+    return Arrivals(arrivals, links.packets_over, links.first_ps, links.last_ps)
 
 
 class FifoLinks:
@@ -58,7 +58,8 @@ class FifoLinks:
     def __init__(self, env: simpy.Environment, mesh: Mesh, packets: int) -> None:
         self.env, self.mesh, self.packets = env, mesh, packets
         self.links = {link: simpy.Resource(env) for link in np.ndindex(4, mesh.height, mesh.width)}
-        self.packets_over = np.zeros((4, mesh.height, mesh.width), np.int64)
+        shape = (4, mesh.height, mesh.width)
+        self.packets_over, self.first_ps, self.last_ps = (np.zeros(shape, np.int64) for _ in range(3))
 
     def travel(self, packet: int, source: int, target: int) -> Process:
         """The way of a packet that departs now; it ends with its arrival."""
@@ -67,9 +68,12 @@ class FifoLinks:
             yield Phase(self.env, self.packets + 4 * self._rank(link) + port)
             with self.links[link].request() as granted:
                 yield granted
+                if not self.packets_over[link]:
+                    self.first_ps[link] = self.env.now
                 service = self.mesh.service_x_ps if link[0] in (EAST, WEST) else self.mesh.service_y_ps
                 yield self.env.timeout(service)
-            self.packets_over[link] += 1
+                self.last_ps[link] = self.env.now
+                self.packets_over[link] += 1
 
     def arrive(self, packet: int) -> Phase:
         """The turn of a packet among all that arrive somewhere now."""

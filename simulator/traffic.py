@@ -9,8 +9,8 @@ from numba import njit
 
 from nsim.frontends.network import Network, Projection
 from nsim.hw_models.mapping.axons import axon_groups, channel_targets, spiking_inputs
+from nsim.hw_models.mapping.grid import CoreGrid
 from nsim.hw_models.mapping.mapping import Mapping
-from nsim.hw_models.mapping.partition import CoreGrid
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,10 +14,12 @@ from nsim.frontends.model import Model
 from nsim.frontends.network import Network, NeuronModel, Population, Projection
 from nsim.hw_models.catalog import find_chip_file, load_chip
 from nsim.hw_models.mapping.flow import flow
+from nsim.hw_models.mapping.grid import CoreGrid
 from nsim.hw_models.mapping.mapping import Mapping
-from nsim.hw_models.mapping.partition import CoreGrid, partition
+from nsim.hw_models.mapping.partition import partition
 from nsim.hw_models.mapping.place import place_row_major
 from nsim.hw_models.mapping.policies import Policy, lay_out
+from nsim.hw_models.mapping.schedule import Schedule
 from nsim.hw_models.spec import ChipSpec
 
 Shape = tuple[int, int, int]
@@ -48,14 +50,24 @@ def model_of(network: Network, sampler: str = "ddim:2") -> Model:
     return Model(network.name, "test", network, "random", sampler, "0" * 64, parameters=0)
 
 
-def map_on(network: Network, chip: ChipSpec, policy: Policy = "expand") -> Mapping:
+def map_on(
+    network: Network, chip: ChipSpec, policy: Policy = "expand", schedule: Schedule = "pipelined"
+) -> Mapping:
     """`map_model`, on a chip that need not be a file."""
     laid_out = lay_out(network, policy, chip)
-    grids = partition(laid_out, chip)
+    grids = partition(laid_out, chip, schedule)
     placement = place_row_major(sum(grid.size for grid in grids.values()), chip)
     packets = flow(laid_out, grids)
     return Mapping(
-        model_of(network), chip, find_chip_file("loihi"), laid_out, grids, placement, packets, policy
+        model_of(network),
+        chip,
+        find_chip_file("loihi"),
+        laid_out,
+        grids,
+        placement,
+        packets,
+        policy,
+        schedule=schedule,
     )
 
 

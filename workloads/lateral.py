@@ -2,7 +2,7 @@
 
 No code of the paper is public, and its text leaves much open: this is a model as specified by the paper, and
 every choice that is ours is a field of `LateralConfig` with its reason. Given by the paper: patches of 2, the
-widths, depths and heads of `LateralConfig`'s defaults, N = 3 candidates of which k = 2 are kept in every layer,
+widths, depths and heads of `LateralConfig`'s defaults, N = 3 candidates of which k = 2 are kept in each layer,
 the lateral correction (`LateralRouter`), LIF neurons with hard reset, a decoder that averages over the time
 steps, T_d = 1000.
 
@@ -184,9 +184,7 @@ class Block(nn.Module):
         self.mlp = MLP(config) if config.substructure == "linear" else None
         candidate = MLP if config.substructure == "mlp" else Linear
         self.gate = nn.Sequential(nn.SiLU(), nn.Linear(width, config.candidates))
-        self.router = LateralRouter(
-            config.candidates, config.selected, config.time_steps, config.router_tau
-        )
+        self.router = LateralRouter(config.candidates, config.selected, config.time_steps, config.router_tau)
         self.candidates = nn.ModuleList(candidate(config) for _ in range(config.candidates))
 
     def forward(self, x: torch.Tensor, temb: torch.Tensor) -> torch.Tensor:

@@ -8,8 +8,8 @@ from dataclasses import replace
 from nsim.errors import ModelFileError
 from nsim.frontends.model import Model
 from nsim.frontends.thresholds import Thresholds
-from nsim.workloads.calibrate import WEIGHTS, random_unet
 from nsim.workloads.load import sddpm_model, with_model_thresholds
+from nsim.workloads.random_weights import WEIGHTS, random_unet
 from nsim.workloads.sddpm import SDDPMConfig, SpikingUNet
 
 SEED = 0

@@ -12,15 +12,21 @@ def list_words(stretches: Sequence[int], synapse_bits: int, core: Core) -> int:
 
     A list holds ``stretches`` of so many consecutive target compartments. Each stretch is cut into entries
     of at most ``synapses_max`` synapses; an entry has a prefix and one start index, then ``synapse_bits`` for
-    each synapse. All bits of a list are packed into whole words, with one more when the last word is full or
-    nearly full (Rueckauer et al. 2021; see the chip file).
+    each synapse. See `packed_words` for the words of all of them.
     """
     rule = core.synapse_entry
     entries = sum(-(-n // rule.synapses_max.value) for n in stretches)
     header = rule.prefix_bits.value + rule.index_bits_max.value
-    bits = entries * header + sum(stretches) * synapse_bits
+    return packed_words(entries * header + sum(stretches) * synapse_bits, core)
+
+
+def packed_words(bits: int, core: Core) -> int:
+    """Whole words that hold all bits of one source neuron's list.
+
+    One more when the last word is full or nearly full (Rueckauer et al. 2021; see the chip file).
+    """
     words, left = -(-bits // core.word_bits.value), bits % core.word_bits.value
-    extra = left == 0 or left >= rule.extra_word_from_bits.value
+    extra = left == 0 or left >= core.synapse_entry.extra_word_from_bits.value
     return words + 1 if bits and extra else words
 
 

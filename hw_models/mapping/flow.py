@@ -8,7 +8,7 @@ import numpy as np
 
 from nsim.frontends.network import Network, Projection
 from nsim.hw_models.mapping.axons import axon_channels, axon_groups, spiking_inputs
-from nsim.hw_models.mapping.partition import CoreGrid, segment_reached
+from nsim.hw_models.mapping.grid import CoreGrid, segment_reached
 
 
 @dataclass(frozen=True, eq=False)

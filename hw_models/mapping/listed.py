@@ -50,6 +50,14 @@ class ListedMapping:
         return self.placement.chips
 
     @cached_property
+    def layer_of_core(self) -> np.ndarray:
+        """Population name of every core, the last one where a core holds several (object array)."""
+        layers = np.empty(self.core_count, object)
+        for name, cores in self.core_of.items():
+            layers[np.unique(cores)] = name
+        return layers
+
+    @cached_property
     def neurons_per_core(self) -> np.ndarray:
         """Neurons of every core, int64 [cores]."""
         cores = np.concatenate([cores.ravel() for cores in self.core_of.values()])

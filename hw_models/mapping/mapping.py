@@ -15,9 +15,11 @@ from nsim.frontends.network import Network
 from nsim.html_table import html_table
 from nsim.hw_models.catalog import find_chip_file, load_chip
 from nsim.hw_models.mapping.flow import Flow, flow
-from nsim.hw_models.mapping.partition import RESOURCES, CoreGrid, cores_per_chip, partition
+from nsim.hw_models.mapping.grid import RESOURCES, CoreGrid
+from nsim.hw_models.mapping.partition import partition
 from nsim.hw_models.mapping.place import Order, Placement, place, place_row_major
 from nsim.hw_models.mapping.policies import Policy, lay_out
+from nsim.hw_models.mapping.schedule import Schedule, Timetable, timetable
 from nsim.hw_models.spec import ChipSpec
 
 if TYPE_CHECKING:
@@ -44,12 +46,23 @@ class Mapping:
     flow: Flow
     policy: Policy = "expand"
     measured: bool = False
+    schedule: Schedule = "pipelined"
     decoder: Mapping | None = None
 
     @property
     def parts(self) -> tuple[Mapping, ...]:
         """This mapping and its decoder's, in the order in which their networks are called."""
         return (self,) if self.decoder is None else (self, self.decoder)
+
+    @cached_property
+    def times(self) -> Timetable:
+        """When each population runs."""
+        return timetable(self.laid_out, self.schedule)
+
+    @property
+    def ticks(self) -> int:
+        """Ticks of one image's call."""
+        return self.times.ticks(self.grids)
 
     @property
     def core_count(self) -> int:
@@ -101,7 +114,7 @@ class Mapping:
 
         The compartments available shrink where long delays take more accumulator slots.
         """
-        total = {"cores": (self.core_count, self.chips * cores_per_chip(self.chip))}
+        total = {"cores": (self.core_count, self.chips * self.chip.cores)}
         for resource in RESOURCES[:-1]:
             used = sum(int(grid.used[resource].sum()) for grid in self.grids.values())
             available = sum(grid.limits[resource] * grid.size for grid in self.grids.values())
@@ -135,11 +148,12 @@ def map_model(
     policy: Policy = "expand",
     order: Order = "optimised",
     rate: np.ndarray | None = None,
+    schedule: Schedule = "pipelined",
 ) -> Mapping:
     """Lay a model out on a chip (a bundled name or a file): streams, partition, placement.
 
     ``rate``: spikes per neuron and time step of every core, as measured; all are taken to fire alike if it is
-    not given.
+    not given. ``schedule``: all layers at once, one time step apart, or one layer after the other.
 
     Raises ChipFileError for a chip that cannot be read, MappingError, naming layer, rule, need and limit,
     for what cannot fit.
@@ -147,14 +161,15 @@ def map_model(
     chip_file = find_chip_file(chip_name)
     chip = load_chip(chip_name)
     laid_out = lay_out(model.network, policy, chip)
-    grids = partition(laid_out, chip)
+    grids = partition(laid_out, chip, schedule)
     cores = sum(grid.size for grid in grids.values())
     decoder = None
     if model.decoder is not None:
-        beyond = None if rate is None else rate[cores:]
+        # the decoder's cores are numbered after the denoiser's
+        alone = replace(model, name=f"{model.name}, decoder", network=model.decoder, decoder=None, codes=None)
+        own = None if rate is None else rate[cores:]
+        decoder = map_model(alone, chip_name, policy, order, own, schedule)
         rate = None if rate is None else rate[:cores]
-        alone = replace(model, network=model.decoder, decoder=None)
-        decoder = map_model(alone, chip_name, policy, order, beyond)
     if rate is not None and len(rate) != cores:
         raise MappingError(
             f"{model.name} on {chip.name}: the traffic was measured on {len(rate):,} cores, this layout has "
@@ -163,5 +178,15 @@ def map_model(
     packets = flow(laid_out, grids, rate)
     placement = place(cores, packets, chip, order)
     return Mapping(
-        model, chip, chip_file, laid_out, grids, placement, packets, policy, rate is not None, decoder
+        model,
+        chip,
+        chip_file,
+        laid_out,
+        grids,
+        placement,
+        packets,
+        policy,
+        measured=rate is not None,
+        schedule=schedule,
+        decoder=decoder,
     )

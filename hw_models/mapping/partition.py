@@ -9,107 +9,48 @@ source had its largest channel blocks, and a source is cut no finer than their i
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import replace
 from itertools import product
-from typing import Any
 
 import numpy as np
 
 from nsim.errors import MappingError
-from nsim.frontends.network import Network, Population, Projection
+from nsim.frontends.network import Network, Population
 from nsim.hw_models.cores import loihi
 from nsim.hw_models.mapping.axons import (
     AxonUse,
-    Cuts,
     axon_channels,
     axon_groups,
     bundles,
-    channel_overlap,
     spiking_inputs,
     use_by_block,
 )
-from nsim.hw_models.mapping.reach import SegmentReach, segment_reach, segments
+from nsim.hw_models.mapping.grid import RESOURCES, CoreGrid, segment_reached
+from nsim.hw_models.mapping.reach import segments
+from nsim.hw_models.mapping.schedule import Schedule, Timetable, timetable, waits_too_long
+from nsim.hw_models.mapping.storage import SynapseStorage
 from nsim.hw_models.spec import ChipSpec, Core
 
-RESOURCES = ("compartments", "synaptic_words", "input_axons", "output_axons", "words_per_axon")
 
-
-@dataclass(frozen=True, eq=False)
-class CoreGrid:
-    """The cores of one population: a grid of segments along height, width and channels.
-
-    ``used``: resource name to what each core uses, int64 [rows, columns, channel blocks]; ``limits``: the
-    most a core of this population may use. ``shared_lists``: some synapse list serves several source
-    positions, those with the same relative targets. Core ids run from ``first_core`` in the grid's row-major
-    order.
-    """
-
-    population: str
-    rows: Cuts
-    columns: Cuts
-    channels: Cuts
-    used: dict[str, np.ndarray]
-    limits: dict[str, int]
-    shared_lists: bool = False
-    first_core: int = 0
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """Number of segments along height, width and channels."""
-        return (len(self.rows), len(self.columns), len(self.channels))
-
-    @property
-    def size(self) -> int:
-        """Number of cores."""
-        return int(np.prod(self.shape))
-
-    @cached_property
-    def core_ids(self) -> np.ndarray:
-        """Core id of every block [rows, columns, channel blocks]."""
-        return self.first_core + np.arange(self.size).reshape(self.shape)
-
-    @property
-    def block(self) -> tuple[int, int, int]:
-        """Rows, columns and channels of a full block."""
-        return tuple(a[0][1] - a[0][0] for a in (self.rows, self.columns, self.channels))  # type: ignore[return-value]
-
-    def block_sums(self, values: np.ndarray) -> np.ndarray:
-        """Sum a [..., C, H, W] array over every block: [..., rows, columns, channel blocks]."""
-        for axis, cuts in ((-3, self.channels), (-2, self.rows), (-1, self.columns)):
-            values = np.add.reduceat(values, [a for a, _ in cuts], axis=axis)
-        return np.moveaxis(values, -3, -1)
-
-
-def delay_of(network: Network, projection: Projection) -> int:
-    """Ticks that a spike waits in its target beyond the one it takes to get there."""
-    return network.depth[projection.target] - network.depth[projection.source] - 1
-
-
-def partition(network: Network, chip: ChipSpec) -> dict[str, CoreGrid]:
+def partition(network: Network, chip: ChipSpec, schedule: Schedule = "pipelined") -> dict[str, CoreGrid]:
     """Cut every population of a laid-out network into core blocks, in order of execution.
 
-    When the result needs several chips, output axons are counted as if every destination lay on another
-    chip (one entry more each), so that any placement is legal. Raises MappingError for a layer of which
-    not even a single neuron fits a core.
+    The schedule decides how long spikes are delayed, which takes compartments and synaptic memory. When the
+    result needs several chips, output axons are counted as if every destination lay on another chip (one
+    entry more each), so that any placement is legal. Raises MappingError for a layer of which not even a
+    single neuron fits a core, and for spikes that would have to wait longer than a core can hold them.
     """
-    plan = _Plan(network, chip.core, chip_crossing=0)
-    grids = _cut(plan) if plan.fewest_cores() <= cores_per_chip(chip) else None
-    if grids is None or sum(grid.size for grid in grids.values()) > cores_per_chip(chip):
-        grids = _cut(_Plan(network, chip.core, chip_crossing=1))
+    times = timetable(network, schedule)
+    plan = _Plan(network, chip.core, times, chip_crossing=0)
+    grids = _cut(plan) if plan.fewest_cores() <= chip.cores else None
+    if grids is None or sum(grid.size for grid in grids.values()) > chip.cores:
+        grids = _cut(_Plan(network, chip.core, times, chip_crossing=1))
     first = 0
     placed = {}
     for population in on_chip(network):
         placed[population.name] = replace(grids[population.name], first_core=first)
         first += grids[population.name].size
     return placed
-
-
-def cores_per_chip(chip: ChipSpec) -> int:
-    """Cores on one chip."""
-    s = chip.structure
-    return s.tiles_x.value * s.tiles_y.value * s.cores_per_tile.value
 
 
 def on_chip(network: Network) -> list[Population]:
@@ -149,9 +90,10 @@ class _Plan:
     that each position [H, W] reaches, by the channels that reach them (bool [C] as bytes).
     """
 
-    def __init__(self, network: Network, core: Core, chip_crossing: int) -> None:
+    def __init__(self, network: Network, core: Core, times: Timetable, chip_crossing: int) -> None:
         self.network = network
         self.core = core
+        self.times = times
         self.chip_crossing = chip_crossing
         self.bundles = bundles(network)
         self.step: dict[str, int] = {}
@@ -198,13 +140,10 @@ class _Layer:
         self.core = core
         self.inputs = spiking_inputs(network, population.name)
         self.sources = [network.population_by_name[p.source] for p in self.inputs]
-        self.delays = [delay_of(network, p) for p in self.inputs]
+        self.delays = [plan.times.delay(p) for p in self.inputs]
         longest = max(self.delays, default=0)
         if longest > core.max_delay.value:
-            raise MappingError(
-                f"{population.name}: a skip path must wait {longest} ticks, the limit is "
-                f"{core.max_delay.value}; relay neurons are needed, which this version cannot place"
-            )
+            raise waits_too_long(population.name, longest, core.max_delay.value, plan.times)
         soft = population.neuron is not None and population.neuron.v_reset is None
         self.per_neuron = 2 if soft else 1
         self.limits = {
@@ -214,25 +153,8 @@ class _Layer:
             "output_axons": core.output_axons.value,
             "words_per_axon": core.max_words_per_axon.value,
         }
-        self.bits = [loihi.synapse_bits(d, core) for d in self.delays]
-        self.shared = [[self.inputs.index(p) for p in group] for group in axon_groups(self.inputs)]
-        size = population.shape
-        self._taps = [
-            [
-                (
-                    p.kernel.reach(a, s.shape[1 + a], size[1 + a]),
-                    p.kernel.first_tap(a, s.shape[1 + a], size[1 + a]),
-                )
-                for p, s in zip(self.inputs, self.sources, strict=True)
-            ]
-            for a in (0, 1)
-        ]
-        self._axis_cache: dict[tuple[int, int], _Distinct] = {}
-        self._channel_cache: dict[int, _Distinct] = {}
-        self._list_cache: dict[tuple[object, ...], tuple[int, np.ndarray]] = {}
+        self.storage = SynapseStorage(population, self.inputs, self.sources, self.delays, core)
         self._use_cache: dict[tuple[int, int, int], np.ndarray] = {}
-        self._reaches: list[SegmentReach] = []
-        self._reach_index: dict[SegmentReach, int] = {}
 
     def best(self) -> CoreGrid | None:
         """The cheapest grid that fits; None when its consumers have too few input axons left for any.
@@ -247,13 +169,13 @@ class _Layer:
     def coarsest(self) -> int:
         """The most channels per block with which some grid fits, were consumers to take any number of axons.
 
-        MappingError when there is none; then the cores that consume its spikes are too many or too full.
+        MappingError when there is none, so not even for blocks of one neuron: their spikes go to more cores
+        than a core has output axons for.
         """
         for step in _steps(self.population.shape[0]):
             if self._cheapest({step: 0.0}) is not None:
                 return step
-        self.check_single_neuron()
-        raise AssertionError("a single neuron fits, so some block shape must")
+        raise self.too_large()
 
     def _cheapest(self, asked_by_blocks: dict[int, float]) -> CoreGrid | None:
         """The cheapest grid over block shapes; ``asked_by_blocks``: cost beside it, by channels per block."""
@@ -321,25 +243,28 @@ class _Layer:
 
     def entries_asked(self, grid: CoreGrid) -> int:
         """Output entries that all sources need for this grid, as they are cut so far."""
-        entries = self._by_core(grid, self._axons(grid.block[2], self.plan.step)[1])
+        entries = self.storage.halo_sums(grid.block, self._axons(grid.block[2], self.plan.step)[1])
         return int(entries.sum() + self.plan.chip_crossing * grid.used["input_axons"].sum())
 
     def check_single_neuron(self) -> None:
         """MappingError when one neuron alone takes more of something than a core has."""
-        single = self.with_synapses(self.bare_grid(1, 1, 1))
-        for resource in RESOURCES:
-            need, limit = int(single.used[resource].max()), self.limits[resource]
-            if need > limit:
-                less = "fan-out" if resource == "output_axons" else "fan-in"
-                host = (
-                    ""
-                    if self.plan.network.streams_via_host
-                    else ", or --policy host if streams were expanded"
-                )
-                raise MappingError(
-                    f"{self.population.name}: one neuron alone needs {need:,} {resource.replace('_', ' ')}, "
-                    f"a core has {limit:,}; use a chip with larger cores or a model with less {less}{host}"
-                )
+        if not _fits(self._single_neurons()):
+            raise self.too_large()
+
+    def too_large(self) -> MappingError:
+        """The refusal of a layer of which not even blocks of one neuron fit: what they need most of."""
+        used = self._single_neurons().used
+        resource = max(RESOURCES, key=lambda r: used[r].max() / self.limits[r])
+        less = "fan-out" if resource == "output_axons" else "fan-in"
+        host = "" if self.plan.network.streams_via_host else ", or --policy host if streams were expanded"
+        return MappingError(
+            f"{self.population.name}: one neuron alone needs {int(used[resource].max()):,} "
+            f"{resource.replace('_', ' ')}, a core has {self.limits[resource]:,}; "
+            f"use a chip with larger cores or a model with less {less}{host}"
+        )
+
+    def _single_neurons(self) -> CoreGrid:
+        return self.with_synapses(self.bare_grid(1, 1, 1))
 
     def bare_grid(self, h: int, w: int, c: int) -> CoreGrid:
         """The grid of blocks of h x w positions and c channels: compartments and axons of every core."""
@@ -366,7 +291,7 @@ class _Layer:
 
     def _input_axons(self, grid: CoreGrid, steps: dict[str, int]) -> np.ndarray:
         """Input axons of every core of a grid when the sources have blocks of ``steps`` channels."""
-        return self._by_core(grid, self._axons(grid.block[2], steps)[0])
+        return self.storage.halo_sums(grid.block, self._axons(grid.block[2], steps)[0])
 
     def _axons(self, step: int, steps: dict[str, int]) -> np.ndarray:
         """Per source position and block of ``step`` channels: int64 [axons and entries, blocks, inputs].
@@ -375,7 +300,7 @@ class _Layer:
         """
         cuts = segments(self.population.shape[0], step)
         found = np.zeros((2, len(cuts), len(self.inputs)), np.int64)
-        for paths in self.shared:
+        for paths in self.storage.shared:
             first = paths[0]
             source = self.inputs[first].source
             key = (first, step, steps[source])
@@ -392,132 +317,15 @@ class _Layer:
             found[:, :, first] = self._use_cache[key]
         return found
 
-    def _by_core(self, grid: CoreGrid, per_position: np.ndarray) -> np.ndarray:
-        """Sum over the halo of every core of what each source position takes [blocks, inputs]."""
-        h, w, _ = grid.block
-        by_row, by_column = self._axis(0, h), self._axis(1, w)
-        found = np.einsum("yi,xi,ki->yxk", by_row.size, by_column.size, per_position)
-        return found[by_row.kind][:, by_column.kind]
-
     def with_synapses(self, grid: CoreGrid) -> CoreGrid:
         """The grid with the synaptic words and the longest list of every core added."""
-        h, w, c = grid.block
-        by_row, by_column, by_channel = self._axis(0, h), self._axis(1, w), self._channels(c)
-        words = np.zeros((len(by_row.seen), len(by_column.seen), len(by_channel.seen)), np.int64)
-        longest = np.zeros_like(words)
-        for k, (size, overlaps) in enumerate(by_channel.seen):
-            for paths, overlap in zip(self.shared, overlaps, strict=True):
-                for (reached, source_channels), (y, rows), (x, columns) in product(
-                    overlap, enumerate(by_row.seen), enumerate(by_column.seen)
-                ):
-                    lists = [
-                        self._lists(self.bits[i], rows[i], columns[i], n, n == size)
-                        for i, n in zip(paths, reached, strict=True)
-                        if n
-                    ]
-                    words[y, x, k] += source_channels * sum(total for total, _ in lists)
-                    axon = np.sum([each for _, each in lists], axis=0).max(initial=0)
-                    longest[y, x, k] = max(longest[y, x, k], axon)
-        spread = np.ix_(by_row.kind, by_column.kind, by_channel.kind)
-        used = {**grid.used, "synaptic_words": words[spread], "words_per_axon": longest[spread]}
-        shared = any(
-            pattern.sources > 1
-            for axis in (by_row, by_column)
-            for reaches in axis.seen
-            for i in reaches
-            for pattern in self._reaches[i].patterns
-        )
-        return replace(grid, used=used, shared_lists=shared)
-
-    def _channels(self, step: int) -> _Distinct:
-        """How channel blocks meet the inputs: (channels, overlap of each of ``shared``)."""
-        if step not in self._channel_cache:
-            groups = [[self.inputs[i] for i in paths] for paths in self.shared]
-            self._channel_cache[step] = _distinct(
-                [
-                    (cut[1] - cut[0], tuple(channel_overlap(group, cut) for group in groups))
-                    for cut in segments(self.population.shape[0], step)
-                ]
-            )
-        return self._channel_cache[step]
-
-    def _axis(self, axis: int, step: int) -> _Distinct:
-        """What the segments of an axis see of every input, as indices into ``_reaches``; ``size``: halos."""
-        if (axis, step) not in self._axis_cache:
-            cuts = segments(self.population.shape[1 + axis], step)
-            seen = [[segment_reach(taps, first, cut) for taps, first in self._taps[axis]] for cut in cuts]
-            distinct = _distinct([tuple(self._index(reach) for reach in row) for row in seen])
-            size = np.array([[self._reaches[i].halo for i in row] for row in distinct.seen], np.int64)
-            self._axis_cache[axis, step] = replace(
-                distinct, size=size.reshape(len(distinct.seen), len(self.inputs))
-            )
-        return self._axis_cache[axis, step]
-
-    def _index(self, reach: SegmentReach) -> int:
-        index = self._reach_index.setdefault(reach, len(self._reaches))
-        if index == len(self._reaches):
-            self._reaches.append(reach)
-        return index
-
-    def _lists(self, bits: int, row: int, column: int, channels: int, whole: bool) -> tuple[int, np.ndarray]:
-        """Words of all lists of one source channel in one block, and of each distinct one.
-
-        Positions with the same relative targets and weights use one list. Targets in a core are ordered (row,
-        column, channel): where the block holds no other channels (``whole``), neighbouring columns run on
-        without a break.
-        """
-        key = (bits, row, column, channels, whole)
-        if key not in self._list_cache:
-            pairs = product(self._reaches[row].patterns, self._reaches[column].patterns)
-            words = [
-                loihi.list_words(
-                    (tuple(n * channels for n in c.stretches) if whole else (channels,) * c.targets)
-                    * r.targets,
-                    bits,
-                    self.core,
-                )
-                for r, c in pairs
-            ]
-            self._list_cache[key] = (sum(words), np.array(words, np.int64))
-        return self._list_cache[key]
-
-
-@dataclass(frozen=True, eq=False)
-class _Distinct:
-    """The distinct among a row of things, which of them each one is, and a size [distinct, inputs]."""
-
-    seen: list[Any]
-    kind: np.ndarray
-    size: np.ndarray
-
-
-def _distinct(things: Sequence[Any]) -> _Distinct:
-    seen: dict[Any, int] = {}
-    kind = [seen.setdefault(thing, len(seen)) for thing in things]
-    return _Distinct(list(seen), np.array(kind), np.empty(0))
+        words = self.storage.words(grid.block)
+        used = {**grid.used, "synaptic_words": words.used, "words_per_axon": words.longest}
+        return replace(grid, used=used, shared_lists=words.shared)
 
 
 def _fits(grid: CoreGrid) -> bool:
     return all(used.max() <= grid.limits[resource] for resource, used in grid.used.items())
-
-
-def segment_reached(
-    projection: Projection, grid: CoreGrid, source: tuple[int, ...]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Which source rows reach which row segments, and columns which column segments (bool).
-
-    Returns [row segments, H] and [column segments, W]; a source position reaches a block when its row and
-    its column do.
-    """
-    kernel = projection.kernel
-    taps = (
-        kernel.reach(0, source[1], grid.rows[-1][1]) > 0,
-        kernel.reach(1, source[2], grid.columns[-1][1]) > 0,
-    )
-    return tuple(  # type: ignore[return-value]
-        np.stack([t[a:b].any(axis=0) for a, b in cuts])
-        for t, cuts in zip(taps, (grid.rows, grid.columns), strict=True)
-    )
 
 
 def _steps(size: int) -> list[int]:

@@ -9,7 +9,6 @@ from typing import Literal, get_args
 import numpy as np
 
 from nsim.errors import MappingError
-from nsim.hw_models.mapping.anneal import anneal
 from nsim.hw_models.mapping.flow import Flow
 from nsim.hw_models.spec import ChipSpec
 
@@ -90,6 +89,8 @@ def place_optimised(start: Placement, flow: Flow, chip: ChipSpec, seed: int) -> 
     The walk goes up and down the columns of tiles of one chip after the other, so that cores of one layer,
     which follow each other, lie together from the start. Returns ``start`` if that turned out shorter.
     """
+    from nsim.hw_models.mapping.anneal import anneal
+
     cores, s = len(start.chip), chip.structure
     per_tile = s.cores_per_tile.value
     slots = _at_slots(

@@ -28,6 +28,7 @@ def lay_out(network: Network, policy: Policy, chip: ChipSpec) -> Network:
     if reason is not None:
         raise MappingError(f"policy {policy!r} on {chip.name}: {reason}; use expand or host")
     refuse_step_factors(network)
+    _refuse_host_between_layers(network)
     return expand(network) if policy == "expand" else replace(network, streams_via_host=True)
 
 
@@ -43,3 +44,15 @@ def why_unsupported(policy: Policy, chip: ChipSpec) -> str | None:
             "compartments pass their sums on within one tick"
         )
     return None
+
+
+def _refuse_host_between_layers(network: Network) -> None:
+    """Raise MappingError for what the host would have to decide or work out between two spiking layers."""
+    for population in network.populations:
+        fed = population.kind == "analog" and population.host_op is not None
+        if population.gate is not None or fed:
+            op = population.gate.host_op if population.gate is not None else population.host_op
+            raise MappingError(
+                f"{population.name}: the host's {op!r} {'feeds' if fed else 'switches'} it in every time step, "
+                "which no layout of this version counts. `nsim check` and nsim.simulate play and count it"
+            )

@@ -8,6 +8,7 @@ from functools import partial
 from rich.table import Table
 
 from nsim.errors import BenchError
+from nsim.reports.bench.dvs import loihi_dvs
 from nsim.reports.bench.kernels import accumulate_rates
 from nsim.reports.bench.measure import Measurement
 from nsim.reports.bench.noc import noc_cycle, noc_event
@@ -24,6 +25,7 @@ BENCHMARKS: dict[str, Callable[[], Iterator[Measurement]]] = {
     "noc_event_8x8": partial(noc_event, 8),
     "noc_event_16x16": partial(noc_event, 16),
     "noc_cycle_8x8": partial(noc_cycle, 8),
+    "loihi_dvs_1000": loihi_dvs,
     "w1_64": w1_64,
     "w1_8_events": w1_events,
     "shell": shell,
@@ -56,5 +58,7 @@ def bench_table(measurements: list[Measurement]) -> Table:
             "" if m.rival is None else "not installed" if m.rival_value is None else f"{m.rival_value:.4g}"
         )
         ratio = "" if m.ratio is None else f"{m.ratio:.3g}"
-        table.add_row(m.name, f"{m.value:.4g}", m.unit, m.rival or "", rival, ratio)
+        table.add_row(
+            m.name, "n/a" if m.value is None else f"{m.value:.4g}", m.unit, m.rival or "", rival, ratio
+        )
     return table

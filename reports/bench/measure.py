@@ -9,13 +9,14 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Measurement:
-    """One figure beside its rival's; ``rival_value`` None: not installed, or there is no rival.
+    """One figure beside its rival's.
 
-    ``less_is_better``: seconds and bytes, as against rates.
+    ``value`` None: what it takes is not on this machine; ``rival_value`` None: the rival is not installed, or
+    there is none. ``less_is_better``: seconds and bytes, as against rates.
     """
 
     name: str
-    value: float
+    value: float | None
     unit: str
     rival: str | None = None
     rival_value: float | None = None
@@ -24,7 +25,7 @@ class Measurement:
     @property
     def ratio(self) -> float | None:
         """How many times better than the rival: above 1 = nsim is."""
-        if self.rival_value is None:
+        if self.rival_value is None or self.value is None:
             return None
         pair = (self.rival_value, self.value) if self.less_is_better else (self.value, self.rival_value)
         return pair[0] / pair[1]

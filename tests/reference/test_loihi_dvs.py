@@ -13,6 +13,7 @@ from nsim.hw_models.mapping.listed import ListedMapping
 from nsim.simulator.core_counts import EventCounts
 from nsim.simulator.engine import Call, Engine
 from nsim.simulator.listed_counts import listed_counts
+from nsim.simulator.listed_timing import ListedTimer
 from nsim.simulator.timing import analytic_times
 from nsim.workloads.dvs_gesture import LAYERS, dvs_mapping, dvs_network
 
@@ -91,3 +92,16 @@ def test_energy_of_all_steps(counts: EventCounts, simple: pd.DataFrame) -> None:
         total += energy_pj
     np.testing.assert_allclose(total * 1e-12, simple.total_energy, rtol=1e-6)
     assert total.sum() * 1e-9 == pytest.approx(3.44057, abs=1e-5)
+
+
+def test_event_time_lies_within_a_tenth_of_the_published_band(
+    played: tuple[ListedMapping, Call], counts: EventCounts, simple: pd.DataFrame
+) -> None:
+    """Every packet through FIFO links: between the closed formulas and the published detailed model."""
+    detailed = pd.read_csv(VECTORS / "perf_detailed.csv")
+    times = ListedTimer(played[0], load_chip("loihi").calibration("boardfit")).times(played[1], counts)
+    total = times.call_ns[0] * 1e-9
+    assert 0.9 * simple.sim_time.sum() <= total <= 1.1 * detailed.sim_time.sum()
+    every_tick = (times.core_ns + times.barrier_ns)[0] * 1e-9
+    # the formulas add up each side's work as if every packet were there at once
+    assert (every_tick >= simple.sim_time * (1 - 1e-6)).all()

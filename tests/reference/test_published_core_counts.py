@@ -8,7 +8,8 @@ import pytest
 from nsim.frontends.kernel import Kernel
 from nsim.frontends.network import Network, NeuronModel, Population, Projection
 from nsim.hw_models.catalog import load_chip
-from nsim.hw_models.mapping.partition import CoreGrid, partition
+from nsim.hw_models.mapping.grid import CoreGrid
+from nsim.hw_models.mapping.partition import partition
 from tests.networks import Shape, join
 
 SOFT_RESET = NeuronModel(v_reset=None)

@@ -204,6 +204,12 @@ class NormalisesChannels(Parts):
         return self.tail(self.layer_norm(h.permute(0, 2, 3, 1)).permute(0, 3, 1, 2))
 
 
+class ScaledByNumbers(Parts):
+    def forward(self, x, t):
+        s = self.neuron(2.0 * self.current(0.5 * x))
+        return 3 * self.read_out(self.lif(1.5 * s))
+
+
 class SoftResetLif(Parts):
     def forward(self, x, t):
         return self.read_out(self.lif(self.current(x)))
@@ -221,6 +227,7 @@ class SoftResetLif(Parts):
         AddsAConstantMap,
         NormalisesChannels,
         UnusedBranch,
+        ScaledByNumbers,
         SoftResetLif,
     ],
 )
@@ -257,11 +264,6 @@ class WithMaxPool(Parts):
 class WithRelu(Parts):
     def forward(self, x, t):
         return self.read_out(torch.relu(self.current(x)))
-
-
-class ScaledByANumber(Parts):
-    def forward(self, x, t):
-        return self.read_out(self.neuron(2.0 * self.current(x)))
 
 
 class ShiftedByANumber(Parts):
@@ -321,9 +323,9 @@ class BilinearUpsampling(Parts):
         return self.tail(up)
 
 
-class ImageOnly(Parts):
-    def forward(self, x):
-        return self.read_out(self.neuron(self.current(x)))
+class ThreeInputs(Parts):
+    def forward(self, x, t, y):
+        return self.read_out(self.neuron(self.current(x + y)))
 
 
 class ReturnsEveryStep(Parts):
@@ -345,7 +347,6 @@ CURRENT = "[T=3, B, C=4, H=6, W=4]"
         (WithGroupNorm, "norm: module GroupNorm (graph node 'norm')" + WAY_OUT),
         (WithMaxPool, "pool: module MaxPool2d (graph node 'pool')" + WAY_OUT),
         (WithRelu, "the model's forward: operation 'relu' (graph node 'relu')" + WAY_OUT),
-        (ScaledByANumber, "the model's forward: multiplying by a number (graph node 'mul')" + WAY_OUT),
         (ShiftedByANumber, "the model's forward: adding a number (graph node 'add')" + WAY_OUT),
         (
             BranchesOnValues,
@@ -383,7 +384,7 @@ CURRENT = "[T=3, B, C=4, H=6, W=4]"
             "'align_corners': None, 'recompute_scale_factor': None, 'antialias': False}, not nearest by a "
             "whole factor, (graph node 'interpolate')" + WAY_OUT,
         ),
-        (ImageOnly, "small: a denoiser takes the image and the diffusion time, this model takes x"),
+        (ThreeInputs, "small: a denoiser takes the image and the diffusion time, this model takes x, t, y"),
         (ReturnsEveryStep, "small: a denoiser returns one tensor [B, C, H, W], not [T=3, B, C=1, H=6, W=4]"),
         (ReturnsTwo, "small: a denoiser returns one tensor [B, C, H, W], not a tuple"),
     ],

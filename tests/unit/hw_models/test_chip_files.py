@@ -10,10 +10,17 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
-from nsim.errors import ChipFileError
+from nsim.errors import ChipFileError, MappingError
 from nsim.hw_models import catalog
-from nsim.hw_models.catalog import chip_names, find_chip_file, load_chip, load_cost_rule
-from nsim.hw_models.spec import EVENTS, ChipSpec, Cited, Figure
+from nsim.hw_models.catalog import (
+    chip_names,
+    cost_rule_names,
+    find_chip_file,
+    load_any_chip,
+    load_chip,
+    load_cost_rule,
+)
+from nsim.hw_models.spec import EVENTS, AnyChip, ChipSpec, Cited, Figure, TickedCosts
 
 LOIHI = find_chip_file("loihi").read_text(encoding="utf-8")
 
@@ -54,24 +61,93 @@ def line_of(start: str) -> int:
 # the bundled files
 
 
-def test_names() -> None:
-    assert chip_names() == ["loihi"]
-    assert [load_chip(name).name for name in chip_names()] == chip_names()
+@pytest.fixture(scope="module")
+def bundled() -> dict[str, AnyChip]:
+    return {name: load_any_chip(name) for name in chip_names()}
 
 
-def test_every_bundled_number_has_a_source_in_the_bibliography() -> None:
-    models = [*map(load_chip, chip_names()), load_cost_rule("ann45")]
+def test_names(bundled: dict[str, AnyChip]) -> None:
+    families = {
+        "digital45": "synapse_lists",
+        "loihi": "synapse_lists",
+        "loihi2": "memory_pool",
+        "speck": "convolution",
+        "truenorth": "crossbar",
+    }
+    assert {name: chip.family for name, chip in bundled.items()} == families
+    assert [chip.name for chip in bundled.values()] == [*families]
+    assert {name: chip.cores for name, chip in bundled.items() if chip.cores != 128} == {
+        "digital45": 8192,
+        "speck": 9,
+        "truenorth": 4096,
+    }
+    assert [load_cost_rule(name).name for name in cost_rule_names()] == ["ann45", "eyeriss", "h100"]
+
+
+@pytest.mark.parametrize(
+    ("name", "family"), [("loihi2", "memory_pool"), ("speck", "convolution"), ("truenorth", "crossbar")]
+)
+def test_what_cannot_be_laid_out_on_yet(name: str, family: str) -> None:
+    with pytest.raises(MappingError) as error:
+        load_chip(name)
+    assert str(error.value) == (
+        f"{name}: networks cannot be laid out on {family} cores yet, only on synapse_lists; "
+        "`nsim chips` lists the families"
+    )
+
+
+def test_every_bundled_number_has_a_source_in_the_bibliography(bundled: dict[str, AnyChip]) -> None:
+    models = [*bundled.values(), *map(load_cost_rule, cost_rule_names())]
     keys = catalog._source_keys(find_chip_file("loihi"))
     used = {number.source for model in models for number in cited(model) if number.source}
     assert used <= keys
     numbers = [number for model in models for number in cited(model) if getattr(number, "value", None)]
-    assert len(numbers) > 80
+    assert len(numbers) > 200
     assert all(number.source in keys and number.where and number.confidence for number in numbers)
 
 
-def test_no_bundled_figure_is_zero() -> None:
-    figures = [f for name in chip_names() for f in cited(load_chip(name)) if isinstance(f, Figure)]
+def test_no_bundled_figure_is_zero(bundled: dict[str, AnyChip]) -> None:
+    rules = map(load_cost_rule, cost_rule_names())
+    figures = [f for model in (*bundled.values(), *rules) for f in cited(model) if isinstance(f, Figure)]
+    assert len(figures) > 300
     assert all(figure.value != 0 for figure in figures)
+
+
+def test_nothing_of_loihi2_or_speck_is_priced(bundled: dict[str, AnyChip]) -> None:
+    for name in ("loihi2", "speck"):
+        (costs,) = bundled[name].all_costs.values()
+        assert [costs.energy_pj(event) for event in EVENTS] == [None] * len(EVENTS)
+        assert all(cost.energy_pj.why_unknown == costs.unlisted_events for cost in costs.events.values())
+
+
+def test_truenorth_is_a_floor_and_what_an_event_adds(bundled: dict[str, AnyChip]) -> None:
+    chip = bundled["truenorth"]
+    affine, apart = chip.all_costs["affine"], chip.all_costs["hops_apart"]
+    assert isinstance(affine, TickedCosts) and affine.tick_ns.value == 1e6
+    assert affine.floor["static"].power_mw.value == 64.43
+    assert affine.energy_pj("synaptic_event_dense") == 2.297
+    assert affine.events["hop_x"].energy_pj.included_in == "synaptic_event_dense"
+    # 21.3 hops in x and in y, over the 128 synapses that a spike reaches
+    hops = 2 * 21.3 * apart.energy_pj("hop_x") / 128
+    assert apart.energy_pj("synaptic_event_dense") + hops == pytest.approx(2.297, abs=0.005)
+
+
+def test_derived_figures_of_the_generic_core(bundled: dict[str, AnyChip]) -> None:
+    costs = bundled["digital45"].all_costs["horowitz2014"]
+    kb8, kb32, add, multiply = 10, 20, 0.1, 3.1
+    assert costs.energy_pj("synaptic_event_dense") == pytest.approx(kb32 / 8 + 2 * kb8 / 2 + add)
+    assert costs.energy_pj("synaptic_event_sparse") == pytest.approx(kb32 * 18 / 64 + 2 * kb8 + add, abs=0.05)
+    assert costs.energy_pj("update_active") == pytest.approx(2 * kb8 + multiply + 2 * add)
+    assert costs.energy_pj("hop_x") is None
+
+
+def test_derived_figures_of_the_ann_side() -> None:
+    eyeriss, h100 = load_cost_rule("eyeriss"), load_cost_rule("h100")
+    assert eyeriss.mac_pj.value == pytest.approx(278e-3 / (35 * 0.67e9) * 1e12, rel=0.02)
+    assert eyeriss.mac_pj.high == pytest.approx(236e-3 / (0.7 * 15.3e9) * 1e12, rel=0.02)
+    assert h100.mac_pj.value == pytest.approx(700 / (989e12 / 2) * 1e12, rel=0.02)
+    assert h100.mac_pj.high == pytest.approx(700 / (67e12 / 2) * 1e12, rel=0.02)
+    assert h100.ac_pj.value is None and eyeriss.ac_pj.value is None
 
 
 def test_loihi_capacities(loihi: ChipSpec) -> None:
@@ -309,6 +385,17 @@ def test_time_is_not_included_in_a_power(tmp_path: Path) -> None:
             "found 0",
         ),
         (
+            "family: synapse_lists",
+            "family: crossbars",
+            f"my.yaml, line {line_of('family:')}, family: expected one of the families synapse_lists, "
+            "memory_pool, crossbar, convolution, found 'crossbars'",
+        ),
+        (
+            "family: synapse_lists\n",
+            "",
+            f"my.yaml, line {line_of('name:')}, the whole file: expected the field 'family', found none",
+        ),
+        (
             "tiles_y:",
             "tilesy:",
             f"my.yaml, line {line_of('tiles_y:')}, structure.tilesy: expected one of the fields tiles_x, "
@@ -432,7 +519,10 @@ def test_the_other_faults_are_counted(tmp_path: Path) -> None:
 def test_unknown_name(name: str) -> None:
     with pytest.raises(ChipFileError) as error:
         load_chip(name)
-    assert str(error.value) == (f"no chip {name!r}. Bundled: loihi. A path to your own .yaml file works too.")
+    assert str(error.value) == (
+        f"no chip {name!r}. Bundled: digital45, loihi, loihi2, speck, truenorth. "
+        "A path to your own .yaml file works too."
+    )
 
 
 def test_unreadable_files(tmp_path: Path) -> None:
@@ -474,3 +564,44 @@ def test_catalog_imports_nothing_heavy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new", "message"),
+    [
+        (
+            "truenorth",
+            "  axons: {value: 256",
+            "  axons: {value: 0",
+            "core.axons.value: expected at least 1, found 0",
+        ),
+        (
+            "truenorth",
+            "  axon_types:",
+            "  compartments:",
+            "core.compartments: expected one of the fields axons, neurons, axon_types, weight_bits, "
+            "potential_bits, destinations, max_delay, sram_rows, row_bits, graded_spikes, "
+            "found 'compartments'",
+        ),
+        (
+            "speck",
+            "values: [1, 2, 4, 8]",
+            "values: []",
+            "core.strides.values: expected at least 1 item, found a list",
+        ),
+        (
+            "loihi2",
+            "    events: {}",
+            "    events: {hop_q: {}}",
+            "calibrations.unpublished.events.hop_q: expected the field 'energy_pj', found none (and 1 more)",
+        ),
+    ],
+)
+def test_bad_file_of_another_family(tmp_path: Path, name: str, old: str, new: str, message: str) -> None:
+    text = find_chip_file(name).read_text(encoding="utf-8")
+    line = text[: text.index(old)].count("\n") + 1
+    path = tmp_path / "my.yaml"
+    path.write_text(text.replace(old, new, 1), encoding="utf-8")
+    with pytest.raises(ChipFileError) as error:
+        load_any_chip(str(path))
+    assert str(error.value).removeprefix(f"{tmp_path}/") == f"my.yaml, line {line}, {message}"

@@ -9,9 +9,9 @@ import pytest
 
 from nsim.errors import MappingError
 from nsim.hw_models.catalog import load_chip
+from nsim.hw_models.mapping.grid import CoreGrid
 from nsim.hw_models.mapping.listed import ListedMapping, equal_ranges
 from nsim.hw_models.mapping.mapping import Mapping
-from nsim.hw_models.mapping.partition import CoreGrid
 from nsim.simulator.core_counts import CoreCounter
 from nsim.simulator.engine import Engine
 from nsim.simulator.listed_counts import listed_counts

@@ -9,8 +9,8 @@ import nsim
 from nsim.errors import MappingError
 from nsim.frontends.kernel import Kernel
 from nsim.frontends.network import Network
+from nsim.hw_models.mapping.grid import RESOURCES
 from nsim.hw_models.mapping.mapping import Mapping
-from nsim.hw_models.mapping.partition import RESOURCES
 from nsim.hw_models.mapping.place import place_row_major
 from tests.networks import map_on, model_of, one_layer, owners, small_loihi
 

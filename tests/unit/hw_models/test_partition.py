@@ -15,7 +15,8 @@ from nsim.errors import MappingError
 from nsim.frontends.kernel import Kernel
 from nsim.frontends.network import Network, NeuronModel, Population, Projection
 from nsim.hw_models.mapping.expand import expand
-from nsim.hw_models.mapping.partition import RESOURCES, CoreGrid, cores_per_chip, partition
+from nsim.hw_models.mapping.grid import RESOURCES, CoreGrid
+from nsim.hw_models.mapping.partition import partition
 from nsim.hw_models.spec import ChipSpec, Core, PopulationAxons
 from tests.networks import (
     BLOCKS,
@@ -42,12 +43,15 @@ def words_of(compartments: list[tuple[int, int]], weight_bits: int) -> int:
 
 
 def channel_signatures(network: Network) -> dict[str, dict[int, frozenset]]:
-    """For every source channel, the channels that it feeds through each projection."""
+    """For every source channel, the channels that it feeds through each projection.
+
+    An expanded stream gives several consumers projections of one name: the target is part of what one is.
+    """
     fed: dict[str, dict[int, set]] = defaultdict(lambda: defaultdict(set))
     for population in network.populations:
         for projection, pairs in synapses_into(network, population.name):
             for pre, post in pairs:
-                fed[projection.source][pre[0]].add((projection.name, post[0]))
+                fed[projection.source][pre[0]].add((projection.name, projection.target, post[0]))
     return {name: {c: frozenset(f) for c, f in channels.items()} for name, channels in fed.items()}
 
 
@@ -105,7 +109,7 @@ def check(network: Network, chip: ChipSpec) -> dict[str, CoreGrid]:
     """Partition a laid-out network and compare with brute force."""
     grids = partition(network, chip)
     cores = sum(grid.size for grid in grids.values())
-    expected = brute_force(network, grids, int(cores > cores_per_chip(chip)), chip.core)
+    expected = brute_force(network, grids, int(cores > chip.cores), chip.core)
     ids = [core for grid in grids.values() for core in grid.core_ids.ravel()]
     assert ids == list(range(cores))
     for grid in grids.values():
@@ -184,6 +188,7 @@ def test_a_layer_uses_what_its_synapses_need(
 )
 @example(("conv", "residual"), 3, 20, 512)
 @example(("grouped", "cat", "grouped"), 5, 50, 512)
+@example(("residual", "shortcut"), 0, 20, 3)  # an identity and a dense path of one name, from one source
 def test_a_network_uses_what_its_synapses_need(
     blocks: tuple[str, ...], seed: int, compartments: int, atoms: int | None
 ) -> None:

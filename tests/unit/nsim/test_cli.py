@@ -6,7 +6,6 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -14,27 +13,15 @@ import torch
 from nsim import cli
 from nsim.hw_models.catalog import find_chip_file
 from nsim.workloads.checkpoints import find_checkpoint
-
-
-def _nsim(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
-    """Run the command line in this process and return its exit code."""
-    monkeypatch.setattr(sys, "argv", ["nsim", *arguments])
-    with pytest.raises(SystemExit) as stop:
-        cli.main()
-    return int(stop.value.code or 0)
-
-
-def _json(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: str) -> Any:
-    assert _nsim(monkeypatch, *arguments, "--json") == 0
-    return json.loads(capsys.readouterr().out)
+from tests.command_line import nsim_exit_code, nsim_json
 
 
 def test_map_prints_cores_chips_and_what_binds(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert _nsim(monkeypatch, "map", "sddpm-digits") == 0
+    assert nsim_exit_code(monkeypatch, "map", "sddpm-digits") == 0
     text = capsys.readouterr().out
-    facts = _json(monkeypatch, capsys, "map", "sddpm-digits")
+    facts = nsim_json(monkeypatch, capsys, "map", "sddpm-digits")
     assert f"{facts['cores']:,} cores on {facts['chips']} chips (one holds 128 cores: too small)" in text
     assert "weights: scikit-learn digits" in text
     assert sum(layer["cores"] for layer in facts["layers"]) == facts["cores"]
@@ -52,7 +39,7 @@ def test_run_writes_a_folder_and_accounts_for_everything(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     out = tmp_path / "a"
-    facts = _json(monkeypatch, capsys, "run", "sddpm-digits", "--sampler", "ddim:2", "--out", str(out))
+    facts = nsim_json(monkeypatch, capsys, "run", "sddpm-digits", "--sampler", "ddim:2", "--out", str(out))
     assert facts["uncosted"] == []
     priced = [e for e in facts["energy_pj_by_cause"].values() if e is not None]
     assert sum(priced) == pytest.approx(facts["energy_pj"], rel=1e-9)
@@ -63,7 +50,7 @@ def test_run_writes_a_folder_and_accounts_for_everything(
     assert (out / "images" / "0000.png").stat().st_size > 0
     assert (out / "energy.png").stat().st_size > 0
 
-    assert _nsim(monkeypatch, "run", "sddpm-digits", "--out", str(out)) == 2
+    assert nsim_exit_code(monkeypatch, "run", "sddpm-digits", "--out", str(out)) == 2
     message = f"nsim: {out}: there is something here already; choose another folder or remove it\n"
     assert capsys.readouterr().err == message
 
@@ -73,7 +60,7 @@ def test_run_times_packet_by_packet(
 ) -> None:
     out = tmp_path / "a"
     arguments = ("run", "sddpm-digits", "--sampler", "ddim:1", "--time-steps", "2", "--out", str(out))
-    _json(monkeypatch, capsys, *arguments, "--timing", "event")
+    nsim_json(monkeypatch, capsys, *arguments, "--timing", "event")
     assert json.loads((out / "manifest.json").read_text())["timing"] == "event"
 
 
@@ -84,7 +71,7 @@ def test_cycle_timing_needs_the_size_of_buffers(
     chip, out = tmp_path / "my.yaml", tmp_path / "a"
     chip.write_text(loihi[: loihi.index("noc:\n")] + loihi[loihi.index("default_calibration:") :])
     arguments = ("sddpm-digits", "--chip", str(chip), "--timing", "cycle", "--out", str(out))
-    assert _nsim(monkeypatch, "run", *arguments) == 2
+    assert nsim_exit_code(monkeypatch, "run", *arguments) == 2
     assert capsys.readouterr().err == (
         "nsim: chip 'loihi' has no value for noc.buffer_packets, which --timing cycle needs: "
         "add one to the chip file, with its source, or use --timing event\n"
@@ -95,7 +82,7 @@ def test_cycle_timing_needs_the_size_of_buffers(
 def test_check_agrees_with_brian2(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    facts = _json(monkeypatch, capsys, "check", "sddpm-digits", "--neurons", "8")
+    facts = nsim_json(monkeypatch, capsys, "check", "sddpm-digits", "--neurons", "8")
     assert facts["agrees"] is True
     assert facts["spike_differences"] == 0
     assert facts["max_potential_error"] <= 1e-9
@@ -106,10 +93,41 @@ def test_check_agrees_with_brian2(
 def test_chips_lists_and_shows_figures_with_sources(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    facts = _json(monkeypatch, capsys, "chips")
+    facts = nsim_json(monkeypatch, capsys, "chips")
+    assert [*facts] == ["digital45", "loihi", "loihi2", "speck", "truenorth", "ann45", "eyeriss", "h100"]
     assert facts["loihi"]["calibrations"]["boardfit"]["events"]["hop_x"]["energy_pj"]["value"] == 3.0
-    assert _nsim(monkeypatch, "chips", "loihi") == 0
-    assert "davies2018loihi" in capsys.readouterr().out
+    assert facts["eyeriss"]["others"]["dram_access_over_mac"]["value"] == 200
+    for name, shown in {
+        "loihi": "davies2018loihi",
+        "truenorth": "2.297",
+        "loihi2": "Intel has published no energy",
+        "h100": "1.4",
+    }.items():
+        assert nsim_exit_code(monkeypatch, "chips", name) == 0
+        assert shown in " ".join(capsys.readouterr().out.split())
+
+
+def test_map_refuses_a_chip_it_cannot_lay_out_on(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert nsim_exit_code(monkeypatch, "map", "sddpm-digits", "--chip", "truenorth") == 2
+    assert capsys.readouterr().err == (
+        "nsim: truenorth: networks cannot be laid out on crossbar cores yet, only on synapse_lists; "
+        "`nsim chips` lists the families\n"
+    )
+
+
+def test_silicon_says_what_is_unknown(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = nsim_json(monkeypatch, capsys, "silicon")["comparisons"]
+    assert {row["calibration"] for row in rows if row["errors"] is None} == {
+        "loihi boardfit",
+        "loihi davies2018",
+        "loihi2 unpublished",
+    }
+    assert nsim_exit_code(monkeypatch, "silicon") == 0
+    assert "+8.9% to +20.2%" in " ".join(capsys.readouterr().out.split())
 
 
 def _damaged(folder: Path) -> dict[str, Path]:
@@ -158,7 +176,7 @@ def test_a_file_that_is_no_model_is_one_line_and_exit_code_2(
     message: str,
 ) -> None:
     path = _damaged(tmp_path)[name]
-    assert _nsim(monkeypatch, "map", str(path)) == 2
+    assert nsim_exit_code(monkeypatch, "map", str(path)) == 2
     assert capsys.readouterr().err == f"nsim: {path}: {message}\n"
 
 
@@ -201,7 +219,7 @@ def test_wrong_input_is_one_line_and_exit_code_2(
     message: str,
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert _nsim(monkeypatch, *arguments) == 2
+    assert nsim_exit_code(monkeypatch, *arguments) == 2
     assert capsys.readouterr().err == f"nsim: {message.format(model=find_checkpoint('sddpm-digits'))}\n"
     assert list(tmp_path.iterdir()) == []
 
@@ -215,7 +233,7 @@ def test_sweep_reports_every_point_and_goes_on(
     out, plan = tmp_path / "a", tmp_path / "plan.yaml"
     plan.write_text(f"models: [{tiny_checkpoint}]\ncalibration: [boardfit, mine, davies2018]\n")
     arguments = ["--plan", str(plan), "--time-steps", "1,2", "--workers", "1", "--out", str(out), "--json"]
-    assert _nsim(monkeypatch, "sweep", *arguments) == 1
+    assert nsim_exit_code(monkeypatch, "sweep", *arguments) == 1
     printed = capsys.readouterr()
     facts = json.loads(printed.out)
     assert printed.err == ""
@@ -225,12 +243,12 @@ def test_sweep_reports_every_point_and_goes_on(
     assert set(facts["fronts"]["energy-latency"]) <= {0, 2, 3, 5}
     for name in ("sweep.parquet", "curves-time_steps.png", "curves-calibration.svg", "energy-latency.png"):
         assert (out / name).stat().st_size > 0
-    assert _nsim(monkeypatch, "sweep", "--resume", str(out), "--workers", "1") == 1
+    assert nsim_exit_code(monkeypatch, "sweep", "--resume", str(out), "--workers", "1") == 1
     assert (
         "point 1 (time steps 1, mine): failed: chip 'loihi' has no calibration 'mine'"
         in capsys.readouterr().out
     )
-    assert _nsim(monkeypatch, "sweep", "--resume", str(out), "--seed", "1") == 2
+    assert nsim_exit_code(monkeypatch, "sweep", "--resume", str(out), "--seed", "1") == 2
     error = "nsim: --resume goes on with the plan in its folder; leave out: seed\n"
     assert capsys.readouterr().err == error
 
@@ -239,11 +257,11 @@ def test_completion_and_examples(monkeypatch: pytest.MonkeyPatch, capsys: pytest
     """Every command takes --json and shows an example; the shell is told how to complete."""
     names = [c.name or c.callback.__name__ for c in cli.app.registered_commands if c.callback]
     for name in names:
-        assert _nsim(monkeypatch, name, "--help") == 0
+        assert nsim_exit_code(monkeypatch, name, "--help") == 0
         shown = capsys.readouterr().out
         assert "--json" in shown, name
         assert f"nsim {name} " in shown.replace("\n", " "), name
-    assert _nsim(monkeypatch, "--help") == 0
+    assert nsim_exit_code(monkeypatch, "--help") == 0
     assert "--install-completion" in capsys.readouterr().out
 
 
@@ -251,5 +269,5 @@ def test_python_m_nsim_shows_the_commands() -> None:
     shown = subprocess.run(
         [sys.executable, "-m", "nsim", "--help"], capture_output=True, text=True, check=True
     )
-    for command in ("map", "run", "sweep", "check", "chips", "train", "quality"):
+    for command in ("map", "run", "sweep", "check", "chips", "silicon", "train", "quality"):
         assert f"\n  {command} " in shown.stdout

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 import nsim
-from nsim import cli
 from nsim.frontends.network import Network
 from nsim.reports.run import Run, run_sampler
+from tests.command_line import nsim_exit_code, nsim_json
 from tests.networks import model_of
 
 
@@ -23,38 +20,29 @@ def folder(tiny_network: Network, tmp_path_factory: pytest.TempPathFactory) -> P
     return out
 
 
-def _nsim(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
-    monkeypatch.setattr(sys, "argv", ["nsim", *arguments])
-    with pytest.raises(SystemExit) as stop:
-        cli.main()
-    return int(stop.value.code or 0)
-
-
-def _json(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: str) -> Any:
-    assert _nsim(monkeypatch, *arguments, "--json") == 0
-    return json.loads(capsys.readouterr().out)
-
-
 def test_export(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], folder: Path, tmp_path: Path
 ) -> None:
-    assert _nsim(monkeypatch, "export", str(folder), "--format", "latex", "--out", str(tmp_path / "x")) == 0
+    assert (
+        nsim_exit_code(monkeypatch, "export", str(folder), "--format", "latex", "--out", str(tmp_path / "x"))
+        == 0
+    )
     files = list((tmp_path / "x").iterdir())
     lines = [line.replace("\n", "") for line in capsys.readouterr().out.split("written to ") if line]
     assert sorted(lines) == sorted(map(str, files)) and len(files) == 6
 
 
 def test_price(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], folder: Path) -> None:
-    facts = _json(monkeypatch, capsys, "price", str(folder), "--energy", "boardfit,C,lemaire2022")
+    facts = nsim_json(monkeypatch, capsys, "price", str(folder), "--energy", "boardfit,C,lemaire2022")
     assert [row["model"] for row in facts["per_call"]] == ["boardfit", "by-input", "lemaire2022"]
     assert facts["per_call"][0]["energy_pj"] == pytest.approx(Run.open(folder).report.total_pj / 2)
     assert facts["ann_twin_energy_pj"] is None
-    assert _nsim(monkeypatch, "price", str(folder)) == 0
+    assert nsim_exit_code(monkeypatch, "price", str(folder)) == 0
     assert "C': C, and an AC per convolution's bias" in capsys.readouterr().out
 
 
 def test_compare(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], folder: Path) -> None:
-    facts = _json(monkeypatch, capsys, "compare", str(folder), f"{folder}@davies2018")
+    facts = nsim_json(monkeypatch, capsys, "compare", str(folder), f"{folder}@davies2018")
     assert [c["name"] for c in facts["per_call"]] == [str(folder), f"{folder}@davies2018"]
     assert facts["per_call"][0]["energy_ratio"] == 1.0
 
@@ -84,7 +72,7 @@ def test_mistakes(
     message: str,
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert _nsim(monkeypatch, *arguments) == 2
+    assert nsim_exit_code(monkeypatch, *arguments) == 2
     assert capsys.readouterr().err == f"nsim: {message}\n"
     assert list(tmp_path.iterdir()) == []
 
@@ -92,5 +80,5 @@ def test_mistakes(
 def test_an_unknown_energy_model_is_refused(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], folder: Path
 ) -> None:
-    assert _nsim(monkeypatch, "price", str(folder), "--energy", "magic") == 2
+    assert nsim_exit_code(monkeypatch, "price", str(folder), "--energy", "magic") == 2
     assert capsys.readouterr().err.startswith("nsim: no energy model 'magic' for loihi; known: boardfit, ")

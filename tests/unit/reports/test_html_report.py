@@ -16,7 +16,7 @@ import nsim
 from nsim.frontends.network import Network
 from nsim.reports.causes import group_of
 from nsim.reports.html_report import CAPTIONS, write_report
-from nsim.reports.plain_words import confidence_shares, dominates, lead
+from nsim.reports.plain_words import confidence_shares, dominates, lead, trust
 from nsim.reports.run import Run, run_sampler
 from nsim.reports.run_plots import FIGURES
 from nsim.reports.tables import per_call_facts
@@ -131,3 +131,12 @@ def test_in_a_browser(page: str, tmp_path: Path) -> None:
 def test_a_broken_script_would_be_seen(tmp_path: Path) -> None:
     _, console = browse("<!DOCTYPE html><title>x</title><script>nothing.here()</script>", tmp_path)
     assert len(console) == 1 and "nothing is not defined" in console[0]
+
+
+def test_steps_that_were_not_measured_are_not_called_counted(tiny_network: Network) -> None:
+    mapping = nsim.map(model_of(tiny_network, "ddim:6"), "loihi")
+    run = run_sampler(mapping, threads=1, detail_steps="n:3")
+    said = trust(run)[0]
+    assert said.startswith("Counted, exact at 3 of 6 sampler steps, the others taken to be as their nearest")
+    assert "by this alone, 95 %" in said
+    assert run.plot.link_map().axes and run.plot.tornado().axes

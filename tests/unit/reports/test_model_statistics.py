@@ -11,7 +11,7 @@ import torch
 import nsim
 from nsim.errors import RunError
 from nsim.reports.model_statistics import measure_statistics
-from nsim.workloads.calibrate import random_unet
+from nsim.workloads.random_weights import random_unet
 from nsim.workloads.sddpm import SDDPMConfig
 
 

@@ -76,6 +76,7 @@ def test_manifest(run: Run, mapping: Mapping) -> None:
             "parameters": 0,
             "time_steps": 4,
             "v_threshold": [1.0],
+            "v_threshold_by_layer": {},
             "ann_twin_macs": None,
         },
         "chip": "loihi",
@@ -83,12 +84,14 @@ def test_manifest(run: Run, mapping: Mapping) -> None:
         "cores": mapping.core_count,
         "chips": 1,
         "policy": "expand",
+        "placement": {"measured_traffic": False, "packet_hops": mapping.packet_hops()[0]},
         "schedule": "pipelined",
         "timing": "analytic",
         "precision": "float32",
         "sampler": "ddim:3",
         "sampler_steps": STEPS,
         "detail_steps": "all",
+        "decoder_calls": 0,
         "seed": 5,
         "images": 2,
     }
@@ -137,7 +140,7 @@ def test_opened_is_what_was_returned(run: Run) -> None:
 
 
 def test_cores_are_those_of_the_mapping(run: Run, mapping: Mapping) -> None:
-    pd.testing.assert_frame_equal(run.cores, mapping.cores)
+    pd.testing.assert_frame_equal(run.cores, mapping.cores.assign(network=0))
 
 
 def test_papers_rule_is_per_call(run: Run) -> None:
@@ -194,8 +197,8 @@ def test_a_run_that_cannot_start_leaves_nothing_behind(mapping: Mapping, tmp_pat
     with pytest.raises(RunError) as error:
         run_sampler(mapping, "euler:9", out=out)
     assert str(error.value) == (
-        "sampler 'euler:9' is none of ddim:N (N from 1 to 1000), ddpm:1000, ddpm-small:1000; "
-        "for example ddim:50"
+        "sampler 'euler:9' is none of ddim:N (N from 1 to 1000), ddpm:1000, ddpm-small:1000, dpm-solver:N, "
+        "analytic:N, absorbing:N or absorbing:N@TEMPERATURE (tokens); for example ddim:50"
     )
     with pytest.raises(RunError) as error:
         run_sampler(mapping, "ddpm:50", out=out)

@@ -62,6 +62,8 @@ def test_rows_are_the_runs(sweep: Sweep, tiny_checkpoint: Path) -> None:
         "time_steps",
         "v_threshold",
         "chip",
+        "policy",
+        "placement",
         "calibration",
         "timing",
         "sampler",
@@ -69,7 +71,7 @@ def test_rows_are_the_runs(sweep: Sweep, tiny_checkpoint: Path) -> None:
         "images",
     ]
     assert row[configuration].tolist() == [
-        str(tiny_checkpoint), 3, 1.0, "loihi", "davies2018", "analytic", "ddim:9", 0, 1
+        str(tiny_checkpoint), 3, 1.0, "loihi", "expand", "optimised", "davies2018", "analytic", "ddim:9", 0, 1
     ]  # fmt: skip
 
 

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from nsim.errors import SweepError
+from nsim.hw_models.mapping.place import Order
+from nsim.hw_models.mapping.policies import Policy
+from nsim.reports.step_meter import Timing
 from nsim.reports.sweep_axes import AXES
 from nsim.reports.sweep_plan import plan_sweep, read_plan
 
@@ -22,6 +26,15 @@ def test_points_are_every_combination_in_the_order_of_the_axes() -> None:
         for steps in (2, 4)
         for seed in (0, 1)
     ]
+
+
+def test_choices_are_those_of_the_options() -> None:
+    choices = {axis.name: axis.choices for axis in AXES if axis.choices}
+    assert choices == {
+        "policy": get_args(Policy),
+        "placement": get_args(Order),
+        "timing": get_args(Timing),
+    }
 
 
 def test_one_model_and_nothing_else_is_one_point() -> None:
@@ -56,6 +69,8 @@ def test_a_plan_survives_being_written() -> None:
         ({"time_steps": "2,x"}, "--time-steps: expected a whole number, found 'x'"),
         ({"time_steps": "2,,4"}, "--time-steps: expected a whole number, found ''"),
         ({"v_threshold": "one"}, "--v-threshold: expected a number, found 'one'"),
+        ({"timing": "event,magic"}, "--timing: expected 'analytic', 'event' or 'cycle', found 'magic'"),
+        ({"policy": "magic"}, "--policy: expected 'expand', 'host', 'graded' or 'colocate', found 'magic'"),
         ({"time_steps": "0"}, "--time-steps: expected at least 1, found 0"),
         ({"seed": "-1"}, "--seed: expected at least 0, found -1"),
         ({"seed": "0,1,0"}, "--seed: expected every value once, found 0 twice"),
@@ -80,6 +95,7 @@ def test_wrong_flags(flags: dict[str, str | None], message: str) -> None:
         ("models: a\nimages: [1, 1]\n", "line 2, images: expected every value once, found 1 twice"),
         ("models: a\nquality: 1\n", "line 2, quality: expected at least 2, found 1"),
         ("models: a\ntime_steps: true\n", "line 2, time_steps.0: expected a whole number, found True"),
+        ("models: a\nplacement: best\n", "line 2, placement.0: expected 'optimised' or 'row-major', found"),
         ("models: [a\n", "line 2: expected YAML, found a fault: "),
     ],
 )

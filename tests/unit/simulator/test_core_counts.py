@@ -12,6 +12,7 @@ from nsim.frontends.kernel import Kernel
 from nsim.frontends.network import HostBias, HostOp, Network, NeuronModel, Population, Projection
 from nsim.hw_models.mapping.mapping import Mapping
 from nsim.hw_models.mapping.policies import Policy
+from nsim.hw_models.mapping.schedule import Schedule
 from nsim.simulator.core_counts import CORE_EVENTS, CoreCounter, calls_beside_cores
 from nsim.simulator.engine import Call, Engine
 from tests.networks import BLOCKS, join, map_on, owners, random_network, small_loihi, synapses_into
@@ -42,7 +43,8 @@ def brute_force(mapping: Mapping, call: Call, ticks: int) -> dict[str, np.ndarra
                 fed[projection.source, pre].append((kind, core))
                 reached[projection.source, pre].add((core, projection.kernel.geometry))
     for name, cores in core_of.items():
-        depth, spiking = network.depth[name], name in call.spikes
+        between = network.time_steps if mapping.schedule == "layerwise" else 1
+        first, spiking = between * network.depth[name], name in call.spikes
         per_neuron = 1
         if spiking and network.population_by_name[name].neuron.v_reset is None:
             per_neuron = 2
@@ -50,7 +52,7 @@ def brute_force(mapping: Mapping, call: Call, ticks: int) -> dict[str, np.ndarra
             counts["update_idle"][:, :, core] += per_neuron
         for neuron, core in cores.items():
             for step in range(network.time_steps):
-                tick = depth + step
+                tick = first + step
                 for image in range(batch):
                     if not spiking or call.active[name][(step, image, *neuron)]:
                         counts["update_active"][image, tick, core] += 1
@@ -84,22 +86,30 @@ def play(network: Network, images: int, seed: int) -> Call:
     words=st.sampled_from([400, 16383]),
     tiles=st.sampled_from([1, 8]),
     policy=st.sampled_from(["expand", "host"]),
+    schedule=st.sampled_from(["pipelined", "layerwise"]),
 )
-@example(("conv", "residual"), 3, 20, 16383, 1, "expand")
-@example(("depthwise", "shortcut", "cat"), 1, 20, 400, 1, "expand")
-@example(("residual", "shortcut", "cat"), 2, 20, 400, 1, "host")
+@example(("conv", "residual"), 3, 20, 16383, 1, "expand", "pipelined")
+@example(("depthwise", "shortcut", "cat"), 1, 20, 400, 1, "expand", "layerwise")
+@example(("residual", "shortcut", "cat"), 2, 20, 400, 1, "host", "pipelined")
 def test_every_event_of_every_tick_and_core(
-    blocks: tuple[str, ...], seed: int, compartments: int, words: int, tiles: int, policy: Policy
+    blocks: tuple[str, ...],
+    seed: int,
+    compartments: int,
+    words: int,
+    tiles: int,
+    policy: Policy,
+    schedule: Schedule,
 ) -> None:
     network = random_network(blocks, seed, (4, 5))
     chip = small_loihi({"compartments": compartments, "synaptic_words": words}, {"tiles_x": tiles})
-    mapping = map_on(network, chip, policy)
+    mapping = map_on(network, chip, policy, schedule)
     call = play(network, 2, seed)
     fired = np.concatenate([spikes.ravel() for spikes in call.spikes.values()])
     assert 0.1 < fired.mean() < 0.97
     counter = CoreCounter(mapping)
     streams = sum(block in ("residual", "shortcut", "cat") for block in blocks)
-    assert counter.ticks == network.time_steps + len(blocks) + (streams if policy == "host" else 0)
+    steps, depth = network.time_steps, len(blocks) + (streams if policy == "host" else 0)
+    assert counter.ticks == (steps + depth if schedule == "pipelined" else steps * (1 + depth))
     counts = counter.count(call).per_core
     expected = brute_force(mapping, call, counter.ticks)
     for event in CORE_EVENTS:

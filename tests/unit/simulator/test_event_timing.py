@@ -19,6 +19,7 @@ from nsim.frontends.kernel import Kernel
 from nsim.frontends.network import Network
 from nsim.hw_models.catalog import load_chip
 from nsim.hw_models.mapping.mapping import Mapping
+from nsim.hw_models.mapping.schedule import Schedule
 from nsim.hw_models.spec import Calibration, EventCost, Figure, Noc
 from nsim.reports.run import run_sampler
 from nsim.reports.tables import run_facts, run_tables
@@ -79,12 +80,13 @@ def plain_ticks(
     for grid in mapping.grids.values():
         for core in grid.core_ids.ravel():
             kind[core] = "synaptic_event_conv" if grid.shared_lists else "synaptic_event_dense"
+    between = network.time_steps if mapping.schedule == "layerwise" else 1
     for image, tick in np.ndindex(len(call.eps), ticks):
         work: list[list[tuple[int, ...]]] = [[] for _ in range(mapping.core_count)]
         for name, cores in core_of.items():
             population = network.population_by_name[name]
             channels, height, columns = population.shape
-            step = tick - network.depth[name]
+            step = tick - between * network.depth[name]
             for y, x, c in product(range(height), range(columns), range(channels)):
                 core = cores[c, y, x]
                 running = 0 <= step < network.time_steps
@@ -117,10 +119,11 @@ def plain_ticks(
     calibration=st.sampled_from(CALIBRATIONS),
     places=st.sampled_from([1, 2, 16]),
     cycle_ns=st.sampled_from([None, 1.0]),
+    schedule=st.sampled_from(["pipelined", "layerwise"]),
 )
-@example(("conv", "residual"), 3, 20, 1, "boardfit", 1, None)
-@example(("depthwise", "shortcut", "cat"), 1, 20, 8, "boardfit", 2, 1.0)
-@example(("grouped", "up"), 4, 40, 1, "davies2018", 1, 1.0)
+@example(("conv", "residual"), 3, 20, 1, "boardfit", 1, None, "pipelined")
+@example(("depthwise", "shortcut", "cat"), 1, 20, 8, "boardfit", 2, 1.0, "layerwise")
+@example(("grouped", "up"), 4, 40, 1, "davies2018", 1, 1.0, "pipelined")
 def test_every_tick_equals_plain_loops_and_simpy(
     blocks: tuple[str, ...],
     seed: int,
@@ -129,11 +132,13 @@ def test_every_tick_equals_plain_loops_and_simpy(
     calibration: str,
     places: int,
     cycle_ns: float | None,
+    schedule: Schedule,
 ) -> None:
     """Both levels: one image's ticks, each with all that its cores do, against SimPy."""
     network = random_network(blocks, seed, (4, 4))
     chip = small_loihi({"compartments": compartments}, {"tiles_x": tiles})
-    mapping = map_on(network, chip.model_copy(update={"noc": routers_of(places, cycle_ns)}))
+    chip = chip.model_copy(update={"noc": routers_of(places, cycle_ns)})
+    mapping = map_on(network, chip, schedule=schedule)
     call = play(network, 1, seed)
     counter, figures = CoreCounter(mapping), LOIHI.calibration(calibration)
     counts, ps, place = counter.count(call), in_ps(figures), mapping.placement

@@ -12,12 +12,15 @@ import pytest
 import torch
 from torch import nn
 
+from nsim.errors import MappingError
 from nsim.frontends.lower import lower
 from nsim.frontends.network import Network
+from nsim.hw_models.catalog import load_chip
+from nsim.hw_models.mapping.policies import lay_out
 from nsim.simulator import attention
 from nsim.simulator.engine import Call, Engine
-from nsim.workloads.calibrate import random_lateral
 from nsim.workloads.lateral import LateralConfig, LateralRouter, LateralTransformer, SpikingAttention
+from nsim.workloads.random_weights import random_lateral
 from nsim.workloads.spiking import LIFNode
 
 SMALL = LateralConfig(
@@ -119,9 +122,10 @@ def test_a_call_costs_what_its_routers_select() -> None:
     """One more candidate of three kept: one more share of updates, exactly."""
     two, three = (played(replace(SMALL, selected=k))[1].counts for k in (2, 3))
     candidates = two["layer"].str.contains("candidates") & (two["updates"] > 0)
-    assert two.loc[candidates, "updates"].sum() * 3 == three["updates"][
-        three["layer"].str.contains("candidates")
-    ].sum() * 2
+    assert (
+        two.loc[candidates, "updates"].sum() * 3
+        == three["updates"][three["layer"].str.contains("candidates")].sum() * 2
+    )
 
 
 def test_attention_products_are_counted_where_no_factor_is_zero() -> None:
@@ -148,9 +152,7 @@ def test_both_orders_of_the_products_give_the_same_value_for_another_number_of_p
     q, k, v = (torch.rand(3, 2, 1, 8, 4, 4, generator=torch.Generator().manual_seed(1)) < 0.3).double()
     first, second = (SpikingAttention(2, 0.125, order) for order in ("queries first", "keys first"))
     assert torch.equal(first(q, k, v), second(q, k, v))
-    ops = [
-        next(op for op in played(c)[0].host_ops if op.kind == "attention") for c in (SMALL, CONFIGS[2])
-    ]
+    ops = [next(op for op in played(c)[0].host_ops if op.kind == "attention") for c in (SMALL, CONFIGS[2])]
     assert [op.dense_products for op in ops] == [2 * 16 * 16 * 16, 2 * 16 * 16 * 8]
 
 
@@ -161,7 +163,7 @@ def test_router_step_by_step() -> None:
         router.threshold.copy_(torch.tensor([0.6, 0.4, 9.0]))
     logits = torch.tensor([[0.5, 0.4, 0.0]])  # lateral currents 0.4, 0.5, 0.9
     found = router(logits).detach()[:, 0]
-    # potentials 0.2, 0.25, 0.45; 0.3, 0.375, 0.675; 0.35, 0.4375 (fires), 0.7875: delta of the second at step 2
+    # potentials 0.2, 0.25, 0.45; 0.3, 0.375, 0.675; 0.35, 0.4375, 0.7875: the second fires in the third step
     for step, delta in enumerate(([0, 0, 0], [0, 0, 0], [0, 1.5, 0])):
         p = torch.softmax(logits[0] - torch.tensor(delta), dim=0)
         p[p.argmin()] = 0
@@ -202,3 +204,13 @@ def test_weights_at_the_papers_sizes(width: int, heads: int, substructure: str, 
         )
     weights = sum(p.weight.numel() for p in module.blocks.modules() if isinstance(p, nn.Conv2d))
     assert weights / 1e6 == pytest.approx(millions, abs=0.05)
+
+
+def test_a_layout_that_would_not_count_the_host_is_refused() -> None:
+    network, _, _, _ = played(SMALL)
+    with pytest.raises(MappingError) as refused:
+        lay_out(network, "host", load_chip("loihi"))
+    assert str(refused.value) == (
+        "blocks.0.attention.map: the host's 'blocks.0.attention' feeds it in every time step, which no layout "
+        "of this version counts. `nsim check` and nsim.simulate play and count it"
+    )

@@ -15,7 +15,7 @@ from nsim.frontends.network import Network
 from nsim.frontends.quantize import quantize
 from nsim.hw_models.catalog import load_chip
 from nsim.simulator.engine import Call, Engine
-from nsim.workloads.calibrate import random_unet
+from nsim.workloads.random_weights import random_unet
 from nsim.workloads.sddpm import SDDPMConfig, SpikingUNet
 from tests.networks import map_on
 

@@ -8,12 +8,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from rich.table import Table
 
 import nsim
 from nsim.errors import ModelFileError, RunError
 from nsim.frontends.lower import lower
+from nsim.reports.energy_models import energy_models, side_by_side
+from nsim.reports.estimate import static_estimates
+from nsim.reports.mapping_tables import mapping_facts, mapping_tables
+from nsim.reports.tables import per_call_facts, run_tables
 from nsim.simulator.engine import Engine
-from nsim.workloads.calibrate import calibrate_batch_norm
+from nsim.workloads.random_weights import calibrate_batch_norm
 from nsim.workloads.samplers import Absorbing, parse_sampler
 from nsim.workloads.spiking_diffusion import (
     SDID,
@@ -158,6 +163,47 @@ def test_the_pipeline_is_priced_together(folder: Path) -> None:
         assert energy[energy["cause"] == floor]["sampler_step"].tolist() == [0, 1, 2, 3]
     images = np.load(run.folder.path / "images.npy")
     assert images.shape == (2, 1, 28, 28) and np.abs(images).max() <= 1
+
+
+def test_a_call_costs_the_same_with_and_without_a_decoder_behind_it(folder: Path) -> None:
+    """What is said of one denoiser call leaves the decoder's out; the two parts are the whole."""
+    whole, alone = (
+        nsim.run(nsim.map(nsim.load(folder / name)), "absorbing:3", images=2)
+        for name in ("", "diff_model.pth")
+    )
+    assert (whole.calls, whole.denoiser.calls, alone.calls) == (8, 6, 6)
+    assert whole.decoder is not None and alone.decoder is None and whole.decoder.calls == 2
+    of_whole, of_alone = per_call_facts(whole), per_call_facts(alone)
+    for facts in ("as_traced", "as_laid_out", "time_ns", "papers_rule_energy_pj"):
+        assert of_whole[facts] == of_alone[facts], facts
+    # an idle chip is powered all the same, and nothing else differs
+    causes = [r.denoiser.report.by_cause().set_index("cause")["energy_pj"] for r in (whole, alone)]
+    floors = list(whole.calibration.floor)
+    np.testing.assert_allclose(*(c.drop(floors).sort_index() for c in causes))
+    np.testing.assert_allclose(causes[0][floors], 2 * causes[1][floors])
+    chips = set(whole.chip.calibrations)
+    models = [m for m in energy_models(whole.chip) if m not in chips]
+    priced = [side_by_side(r, models)["energy_pj"] for r in (whole, alone)]
+    np.testing.assert_allclose(*priced)
+    parts = whole.denoiser, whole.decoder
+    assert sum(p.report.total_pj for p in parts) == pytest.approx(whole.report.total_pj)
+    assert sum(len(p.latency()) for p in parts) == len(whole.latency())
+    assert sum(len(p.cores) for p in parts) == len(whole.cores)
+    *tables, last = run_tables(whole)
+    titles = [table.title for table in tables if isinstance(table, Table)]
+    assert "Energy by cause, the decoder, once per image" in titles
+    assert str(last).endswith("for 6 calls and 2 of the decoder")
+
+
+def test_the_map_shows_the_decoder_too(folder: Path) -> None:
+    mapping = nsim.map(nsim.load(folder))
+    estimates = static_estimates(mapping, 0.2, mapping.chip.calibration(None))
+    facts = mapping_facts(mapping, estimates)
+    assert facts["cores"] == mapping.core_count
+    assert [layer["layer"] for layer in facts["decoder"]["layers"]] == list(mapping.parts[1].grids)
+    assert facts["decoder"]["model"] == f"{mapping.model.name}, decoder"
+    heads = [item for item in mapping_tables(mapping, estimates) if isinstance(item, str)]
+    assert any(head.startswith(f"{mapping.model.name}, decoder on Intel Loihi") for head in heads)
 
 
 def test_absorbing_fills_in_every_token_once() -> None:
