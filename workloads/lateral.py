@@ -2,9 +2,9 @@
 
 No code of the paper is public, and its text leaves much open: this is a model as specified by the paper, and
 every choice that is ours is a field of `LateralConfig` with its reason. Given by the paper: patches of 2, the
-widths, depths and heads of `LateralConfig`'s defaults, N = 3 candidates of which k = 2 are kept in each layer,
-the lateral correction (`LateralRouter`), LIF neurons with hard reset, a decoder that averages over the time
-steps, T_d = 1000.
+widths, depths and heads of `LateralConfig`'s defaults, N = 3 candidates of which k = 2 are kept in each
+layer, the lateral correction (`LateralRouter`), LIF neurons with hard reset, a decoder that averages over
+the time steps, T_d = 1000.
 
 Tokens are maps: [T, B, C, H, W] with C features of H x W tokens, so that linear layers on tokens are 1x1
 convolutions. The residual stream is a real number per feature, token and time step; every branch thresholds
@@ -175,9 +175,9 @@ class Block(nn.Module):
         width = config.width
         self.embedding = nn.Sequential(nn.SiLU(), nn.Linear(width, width))
         self.neuron = config.neuron()
-        for name in ("query", "key", "value"):
-            setattr(self, name, TokenLinear(width, width))
-            setattr(self, f"{name}_neuron", config.neuron())
+        self.query, self.query_neuron = TokenLinear(width, width), config.neuron()
+        self.key, self.key_neuron = TokenLinear(width, width), config.neuron()
+        self.value, self.value_neuron = TokenLinear(width, width), config.neuron()
         self.attention = SpikingAttention(config.heads, config.attention_scale, config.attention_order)
         self.attention_neuron = config.neuron(config.attention_threshold)
         self.output = TokenLinear(width, width)

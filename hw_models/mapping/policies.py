@@ -53,6 +53,6 @@ def _refuse_host_between_layers(network: Network) -> None:
         if population.gate is not None or fed:
             op = population.gate.host_op if population.gate is not None else population.host_op
             raise MappingError(
-                f"{population.name}: the host's {op!r} {'feeds' if fed else 'switches'} it in every time step, "
+                f"{population.name}: the host's {op!r} {'feeds' if fed else 'switches'} it at every step, "
                 "which no layout of this version counts. `nsim check` and nsim.simulate play and count it"
             )

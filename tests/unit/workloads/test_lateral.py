@@ -211,6 +211,6 @@ def test_a_layout_that_would_not_count_the_host_is_refused() -> None:
     with pytest.raises(MappingError) as refused:
         lay_out(network, "host", load_chip("loihi"))
     assert str(refused.value) == (
-        "blocks.0.attention.map: the host's 'blocks.0.attention' feeds it in every time step, which no layout "
+        "blocks.0.attention.map: the host's 'blocks.0.attention' feeds it at every step, which no layout "
         "of this version counts. `nsim check` and nsim.simulate play and count it"
     )
