@@ -14,7 +14,7 @@ from torch import fx, nn
 
 from nsim.errors import UnsupportedOpError
 from nsim.frontends.builder import NetworkBuilder, Ref, Sum, Value, join_path, unsupported
-from nsim.frontends.network import Network, Population
+from nsim.frontends.network import Gate, Network, Population
 from nsim.frontends.neurons import is_neuron, neuron_call, read_neuron
 from nsim.frontends.ops import (
     ARITHMETIC,
@@ -123,7 +123,7 @@ class _Lowering:
         if node.op == "call_module":
             module = self.modules[str(node.target)]
             if is_neuron(module):
-                return self._neuron(node, module, args[0])
+                return self._neuron(node, module, *args)
             handler = MODULES.get(type(module).__name__)
             if handler is None:
                 raise unsupported(node, f"module {type(module).__name__}")
@@ -155,7 +155,10 @@ class _Lowering:
             return value  # spikes side by side: each reader gets them as they are
         return self.build.materialised(value) if len(readers) > 1 else value
 
-    def _neuron(self, node: fx.Node, module: nn.Module, value: Value) -> Value:
+    def _neuron(self, node: fx.Node, module: nn.Module, value: Value, running: Value | None = None) -> Value:
+        gate = None if running is None else running.content
+        if gate is not None and not isinstance(gate, Gate):
+            raise unsupported(node, "a neuron run by something that is no gate")
         name = str(node.target)
         neuron = read_neuron(module, name)
         axes = NEURON_AXES[neuron_call(module, name).time]
@@ -167,7 +170,7 @@ class _Lowering:
             raise UnsupportedOpError(
                 f"{name}: the same neuron module is called twice in one forward; give each place its own"
             )
-        self.build.add_population(value, name, "neuron", neuron)
+        self.build.add_population(value, name, "neuron", neuron, gate)
         # one call for every step, all of an image that does not change: from here on steps differ
         axes_after = MAP_AXES if value.axes == IMAGE_AXES else value.axes
         return replace(

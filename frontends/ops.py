@@ -13,13 +13,15 @@ from torch import fx, nn
 from nsim.frontends import views
 from nsim.frontends.builder import NetworkBuilder, Ref, Sum, Term, Value, unsupported
 from nsim.frontends.kernel import Kernel, transposed
-from nsim.frontends.network import HostOpKind
+from nsim.frontends.network import Gate, HostOpKind
+from nsim.frontends.torch_fx import owner
 
 MAP_AXES = (("T", "B"), ("C",), ("H",), ("W",))
 STEP_AXES = (("T",), ("B",), ("C",), ("H",), ("W",))
 BATCH_FIRST_AXES = (("B",), ("T",), ("C",), ("H",), ("W",))
 BATCH_FIRST_MAP_AXES = (("B", "T"), ("C",), ("H",), ("W",))
 IMAGE_AXES = (("B",), ("C",), ("H",), ("W",))
+GATE_AXES = (("T",), ("B",), (), (), ())
 LAYER_AXES = (MAP_AXES, BATCH_FIRST_MAP_AXES, IMAGE_AXES)
 """What a layer of torch may be given: maps of every step, or of an image that does not change."""
 
@@ -174,6 +176,43 @@ def _code_vectors(low: NetworkBuilder, node: fx.Node, module: Any, value: Value)
     return Value(Ref(name), value.axes, {**value.sizes, "C": table.shape[1]})
 
 
+def _layer_norm(low: NetworkBuilder, node: fx.Node, norm: Any, value: Value) -> Value:
+    """LayerNorm over the channels of every position; they are the last axis."""
+    if not low.is_host(value) or value.axes[-1] != ("C",) or tuple(norm.normalized_shape) != value.shape[-1:]:
+        raise unsupported(node, f"LayerNorm over {tuple(norm.normalized_shape)} of {value.text}")
+    one = np.ones(value.sizes["C"])
+    params = {
+        "weight": one if norm.weight is None else as_array(norm.weight),
+        "bias": 0 * one if norm.bias is None else as_array(norm.bias),
+        "eps": np.asarray(norm.eps),
+    }
+    return replace(value, content=Ref(low.host(node, "layer_norm", [value], params=params)))
+
+
+def _attention(low: NetworkBuilder, node: fx.Node, module: Any, *qkv: Value) -> Value:
+    """Products of spikes with spikes: queries, keys and values, all [T, B, C, H, W]."""
+    for value in qkv:
+        spikes = isinstance(value.content, Ref) and low.kinds[value.content.name] == "neuron"
+        if not spikes or value.axes != STEP_AXES or value.shape != qkv[0].shape:
+            raise unsupported(node, f"attention on {value.text}, which is not spikes like the other inputs,")
+    params = {
+        "heads": np.asarray(module.heads),
+        "scale": np.asarray(module.scale),
+        "queries_first": np.asarray(module.order == "queries first"),
+    }
+    return replace(qkv[0], content=Ref(low.host(node, "attention", list(qkv), params=params)))
+
+
+def _router(low: NetworkBuilder, node: fx.Node, router: Any, logits: Value) -> Value:
+    """Weights of substructures, [B, N] to [T, B, N]."""
+    if router.time_steps != low.time_steps:
+        raise unsupported(node, f"a router of {router.time_steps} time steps")
+    params = {name: as_array(getattr(router, name)) for name in ("mapping", "strength", "threshold")}
+    params |= {key: np.asarray(getattr(router, key)) for key in ("tau", "selected", "time_steps")}
+    name = low.host(node, "lateral_router", [logits], params=params, every_step=True)
+    return Value(Ref(name), (("T",), *logits.axes), {**logits.sizes, "T": low.time_steps})
+
+
 def _swish(low: NetworkBuilder, node: fx.Node, module: Any, value: Value) -> Value:
     return replace(value, content=Ref(low.host(node, "swish", [value])))
 
@@ -188,6 +227,11 @@ def _pass_through(low: NetworkBuilder, node: fx.Node, *args: Any, **kwargs: Any)
 def _add(low: NetworkBuilder, node: fx.Node, left: Any, right: Any) -> Value:
     if not (isinstance(left, Value) and isinstance(right, Value)):
         raise unsupported(node, "adding a number")
+    if isinstance(left.content, np.ndarray):
+        left, right = right, left
+    if isinstance(right.content, np.ndarray) and right.content.shape == (1, *left.shape[1:]):
+        name = next(str(a.target) for a in node.args if isinstance(a, fx.Node) and a.op == "get_attr")
+        right = low.constant(replace(left, content=right.content), name)
     if low.is_host(left) and not low.is_host(right):
         left, right = right, left
     if low.is_host(right) and not low.is_host(left):
@@ -245,6 +289,8 @@ def _multiply(low: NetworkBuilder, node: fx.Node, left: Any, right: Any) -> Valu
         right = Value(np.asarray(right), (), {})
     if isinstance(right.content, np.ndarray) and right.content.size == 1:
         return _times_number(low, node, left, right.content.item())
+    if isinstance(right.content, Gate):
+        return _gated(low, node, left, right)
     content = left.content
     of_layer = isinstance(content, Sum) and content.one_layer and not _only_summed(node)
     if isinstance(right.content, np.ndarray) and of_layer:
@@ -258,6 +304,16 @@ def _multiply(low: NetworkBuilder, node: fx.Node, left: Any, right: Any) -> Valu
     if (left.axes, left.shape) != (right.axes, right.shape):
         raise unsupported(node, f"multiplying {left.text} by {right.text}")
     return replace(left, content=Ref(low.host(node, "multiply", [left, right])))
+
+
+def _gated(low: NetworkBuilder, node: fx.Node, value: Value, gate: Value) -> Value:
+    """A layer's sum times a weight per time step and image: there where the weight is not 0."""
+    content = value.content
+    if value.axes != STEP_AXES or gate.axes != GATE_AXES or not isinstance(content, Sum):
+        raise unsupported(node, f"multiplying {value.text} by the gate {gate.text}")
+    assert isinstance(gate.content, Gate)
+    home = owner(node) or content.home
+    return low.materialised(replace(value, content=replace(content, home=home)), gate.content)
 
 
 def _times_number(low: NetworkBuilder, node: fx.Node, value: Value, number: float) -> Value:
@@ -408,8 +464,12 @@ def _repeated(low: NetworkBuilder, node: fx.Node, value: Value, axes: views.Axes
 
 
 def _getitem(low: NetworkBuilder, node: fx.Node, value: Value, index: Any) -> Value:
-    """Indexing that only adds dimensions: None and full slices."""
+    """Indexing that only adds dimensions: None and full slices; or one gate of a router's weights."""
     index = index if isinstance(index, tuple) else (index,)
+    if low.is_host(value) and value.axes == (("T",), ("B",), ("C",)) and isinstance(index[-1], int):
+        assert isinstance(value.content, Ref)
+        value = replace(value, content=Gate(value.content.name, index[-1]), axes=value.axes[:2])
+        index = index[:-1]
     if any(i is not None and i != slice(None) for i in index):
         raise unsupported(node, f"indexing with {index}")
     if isinstance(value.content, np.ndarray):
@@ -438,6 +498,9 @@ MODULES: dict[str, Callable[..., Value]] = {
     "BatchNorm2d": _batch_norm,
     "Linear": _linear,
     "Embedding": _embedding,
+    "LayerNorm": _layer_norm,
+    "SpikingAttention": _attention,
+    "LateralRouter": _router,
     "NearestCode": _nearest_code,
     "CodeVectors": _code_vectors,
     "Tanh": lambda low, node, module, value: _elementwise("tanh")(low, node, value),

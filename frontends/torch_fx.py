@@ -11,7 +11,18 @@ from torch import fx, nn
 from nsim.errors import UnsupportedOpError
 from nsim.frontends.neurons import is_neuron, neuron_call
 
-LEAVES = frozenset({"Swish", "SiLU", "NearestCode", "CodeVectors", "Dropout", "Dropout2d"})
+LEAVES = frozenset(
+    {
+        "Swish",
+        "SiLU",
+        "NearestCode",
+        "CodeVectors",
+        "SpikingAttention",
+        "LateralRouter",
+        "Dropout",
+        "Dropout2d",
+    }
+)
 """Modules of no torch package that a host op stands for as they are, or that do nothing in inference."""
 EVERY_STEP = frozenset({"SeqToANNContainer", "MultiStepContainer", "Lift"})
 """Containers of SpikingJelly and norse: what is in them is played at every step of [T, B, ...]."""
