@@ -320,7 +320,7 @@ class Engine:
         self, population: Population, neuron: NeuronModel, current: np.ndarray, state: _State
     ) -> None:
         running = state.running.get(population.name)
-        room = np.empty if running is None else np.zeros  # at steps that it does not run in nothing is written
+        room = np.empty if running is None else np.zeros  # nothing is written where it does not run
         spikes, active = room(current.shape, np.uint8), room(current.shape, np.uint8)
         potential = np.empty(current.shape[1:], self.sum_type)
         if running is None:
