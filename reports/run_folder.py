@@ -35,11 +35,34 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from nsim import __version__
 from nsim.errors import RunError
 from nsim.reports.run_lock import HOLDER, LOCK, sole_writer
 
 TABLES = ("cores", "capacities", "traced_layers", "beside_cores")
 STEP_TABLES = ("events", "operations", "latency", "times", "links")
+
+KEYS = (
+    *("complete", "weight_bits", "model", "chip", "chip_sha256", "calibration", "cores", "chips", "policy"),
+    *("placement", "schedule", "timing", "precision", "sampler", "sampler_steps", "detail_steps"),
+    *("decoder_calls", "seed", "images", "made_with", "model.name", "model.workload", "model.weights"),
+    *("model.sha256", "model.parameters", "model.time_steps", "model.v_threshold"),
+    *("model.v_threshold_by_layer", "model.ann_twin_macs", "made_with.nsim", "made_with.command"),
+)
+"""What a manifest holds, see `run_manifest`; a folder that lacks one was made by another nsim."""
+
+COLUMNS = {
+    "cores": ("core", "chip", "tile_x", "tile_y", "layer", "network"),
+    "capacities": ("layer", "resource", "available"),
+    "traced_layers": ("layer", "kind", "input", "source", "target", "dense_macs", "network"),
+    "beside_cores": ("network", "layer", "event", "count"),
+    "events": ("tick", "core"),
+    "operations": ("layer", "time_step", "ac", "graded_ac", "mac", "elementwise", "updates", "spikes"),
+    "latency": ("image", "tick", "core_ns", "barrier_ns", "time_ns", "busiest_core", "busiest_layer"),
+    "times": ("calibration", "image", "tick", "time_ns"),
+    "links": ("direction", "mesh_x", "mesh_y", "packets"),
+}
+"""Columns that every table has, whatever the chip; it has more for what the chip counts and limits."""
 
 
 class RunFolder:
@@ -114,7 +137,7 @@ class RunFolder:
 
     @property
     def manifest(self) -> dict[str, Any]:
-        """The manifest as written; RunError when there is none or it is damaged."""
+        """The manifest as written; RunError when there is none, it is damaged, or another nsim's."""
         file = self.path / "manifest.json"
         if not file.is_file():
             raise RunError(f"{self.path}: not a run folder (no manifest.json)")
@@ -122,6 +145,9 @@ class RunFolder:
             content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
         except (json.JSONDecodeError, UnicodeDecodeError):
             raise _damaged(file, "it is not JSON") from None
+        missing = [key for key in KEYS if not _has(content, key)]
+        if missing:
+            raise _of_another_nsim(self.path, content, f"manifest.json lacks {', '.join(missing)}")
         return content
 
     @property
@@ -150,15 +176,27 @@ class RunFolder:
     def _check_steps(self, done: int) -> None:
         """Refuse a folder that lacks a file of its first ``done`` steps, or holds one that cannot be read."""
         for name in TABLES if done else ():
-            _check_table(self.path / f"{name}.parquet")
+            self._check_table(name, self.path / f"{name}.parquet")
         measured = set(self.measured_steps)
         for step in range(done):
             for name in STEP_TABLES if step in measured else ("operations",):
-                _check_table(self._step(name, step))
+                self._check_table(name, self._step(name, step))
             self.state(step)
         last = max((int(path.stem) for path in (self.path / "states").glob("*.npy")), default=-1)
         if last >= done:
             raise _damaged(self._state(done), f"it is missing, although sampler step {last} is there")
+
+    def _check_table(self, name: str, path: Path) -> None:
+        """Refuse a file that is missing, cut off, or no such table; pages are checked when they are read."""
+        self._require(path)
+        try:
+            columns = pq.read_schema(path).names
+        except (pa.ArrowException, OSError) as error:
+            raise _damaged(path, str(error).splitlines()[0]) from None
+        missing = [column for column in COLUMNS[name] if column not in columns]
+        if missing:
+            what = f"{path.relative_to(self.path)} lacks the column {', '.join(missing)}"
+            raise _of_another_nsim(self.path, self.manifest, what)
 
     def _step(self, name: str, step: int) -> Path:
         return self.path / name / f"{step:04d}.parquet"
@@ -265,16 +303,6 @@ def read_table(path: Path) -> pa.Table:
         raise _damaged(path, str(error).splitlines()[0]) from None
 
 
-def _check_table(path: Path) -> None:
-    """Refuse a file that is missing, cut off, or not a table; its pages are checked when they are read."""
-    if not path.is_file():
-        raise _damaged(path, "it is missing")
-    try:
-        pq.read_metadata(path)
-    except (pa.ArrowException, OSError) as error:
-        raise _damaged(path, str(error).splitlines()[0]) from None
-
-
 def _refuse_occupied(path: Path) -> None:
     """Refuse to begin a run where there is anything but what a run killed at its very start left."""
     if path.exists() and not (path.is_dir() and all(map(_is_left_over, path.iterdir()))):
@@ -287,6 +315,26 @@ def _is_left_over(path: Path) -> bool:
 
 def _damaged(path: Path, why: str) -> RunError:
     return RunError(f"{path}: damaged: {why.rstrip('.')}. Run it again in a new folder")
+
+
+def _has(manifest: Any, key: str) -> bool:
+    """Whether a manifest has an entry, given by its whole name."""
+    first, _, rest = key.partition(".")
+    return isinstance(manifest, dict) and first in manifest and (not rest or _has(manifest[first], rest))
+
+
+def _of_another_nsim(path: Path, manifest: Any, what: str) -> RunError:
+    """The folder is whole, but not laid out as this version reads it."""
+    named = [
+        f"{key} {manifest['made_with'][key]}"
+        for key in ("nsim", "revision")
+        if _has(manifest, f"made_with.{key}") and manifest["made_with"][key]
+    ]
+    made = ", ".join(named) or "it does not say which"
+    return RunError(
+        f"{path}: made by another nsim ({made}) than this ({__version__}): {what}. "
+        "Read it with the nsim that made it, or run it again in a new folder"
+    )
 
 
 def _comparable(manifest: dict[str, Any]) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from nsim.errors import RunError
 from nsim.frontends.network import Network
 from nsim.hw_models.mapping.mapping import Mapping
 from nsim.reports.run import Run, run_sampler
+from nsim.reports.run_folder import KEYS
 from nsim.reports.run_lock import HOLDER, sole_writer
 from nsim.workloads.sddpm import SpikingUNet
 from tests.networks import model_of
@@ -236,6 +237,94 @@ def test_no_lock_is_left_among_files_that_are_no_run(mapping: Mapping, tmp_path:
     with pytest.raises(RunError, match="there is something here already"):
         run_sampler(mapping, out=tmp_path)
     assert list(content(tmp_path)) == ["thesis.tex"]
+
+
+def of_another_nsim(out: Path, made: str, what: str) -> str:
+    return (
+        f"{out}: made by another nsim ({made}) than this ({nsim.__version__}): {what}. "
+        "Read it with the nsim that made it, or run it again in a new folder"
+    )
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_an_older_manifest_is_named(finished: Path, tmp_path: Path, key: str) -> None:
+    manifest = json.loads((finished / "manifest.json").read_text())
+    manifest["made_with"] |= {"nsim": "0.0.9", "revision": "abc"}
+    first, _, rest = key.partition(".")
+    del (manifest[first] if rest else manifest)[rest or first]
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+    made = "nsim 0.0.9, revision abc"
+    if key == "made_with":
+        made, key = "it does not say which", "made_with, made_with.nsim, made_with.command"
+    elif key == "made_with.nsim":
+        made = "revision abc"
+    elif key == "model":
+        key = ", ".join(name for name in KEYS if name.partition(".")[0] == "model")
+    with pytest.raises(RunError) as error:
+        Run.open(tmp_path)
+    assert str(error.value) == of_another_nsim(tmp_path, made, f"manifest.json lacks {key}")
+
+
+def test_the_keys_are_those_a_run_writes(finished: Path) -> None:
+    manifest = json.loads((finished / "manifest.json").read_text())
+    written = {*manifest, *(f"model.{key}" for key in manifest["model"])}
+    assert {key for key in KEYS if not key.startswith("made_with.")} == written
+
+
+@pytest.mark.parametrize("content", ["[]", "null", '{"made_with": "me", "model": 3}'])
+def test_a_manifest_of_another_kind(tmp_path: Path, content: str) -> None:
+    (tmp_path / "manifest.json").write_text(content)
+    with pytest.raises(RunError, match=r"made by another nsim \(it does not say which\) than this"):
+        Run.open(tmp_path)
+
+
+@pytest.mark.parametrize("command", ["run", "trace", "report", "compare", "price", "export"])
+def test_every_command_names_an_older_folder(
+    finished: Path,
+    tmp_path: Path,
+    command: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    manifest = json.loads((finished / "manifest.json").read_text())
+    del manifest["weight_bits"]
+    manifest["made_with"] |= {"nsim": "0.0.9", "revision": None}
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+    before = content(tmp_path)
+    own = {"run": ["--resume"], "trace": ["--out", str(tmp_path / "t.json")]}.get(command, [])
+    monkeypatch.setattr(sys, "argv", ["nsim", command, *own, str(tmp_path)])
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    assert stop.value.code == 2
+    told = of_another_nsim(tmp_path, "nsim 0.0.9", "manifest.json lacks weight_bits")
+    assert capsys.readouterr().err == f"nsim: {told}\n"
+    assert content(tmp_path) == before
+
+
+def test_an_older_manifest_is_not_gone_on_with(mapping: Mapping, stopped: Path) -> None:
+    manifest = json.loads((stopped / "manifest.json").read_text())
+    del manifest["weight_bits"]
+    (stopped / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(RunError, match=r"made by another nsim .*: manifest.json lacks weight_bits. Read it"):
+        resume(mapping, stopped)
+
+
+@pytest.mark.parametrize(
+    ("file", "column"),
+    [("cores.parquet", "network"), ("latency/0001.parquet", "busiest_core"), ("events/0000.parquet", "tick")],
+)
+def test_an_older_table_is_named(
+    mapping: Mapping, finished: Path, tmp_path: Path, file: str, column: str
+) -> None:
+    out = tmp_path / "a"
+    shutil.copytree(finished, out)
+    pq.write_table(pq.read_table(out / file).drop_columns(column), out / file)
+    made_with = json.loads((out / "manifest.json").read_text())["made_with"]
+    made = f"nsim {made_with['nsim']}, revision {made_with['revision']}"
+    for use in (Run.open, lambda path: resume(mapping, path)):
+        with pytest.raises(RunError) as error:
+            use(out)
+        assert str(error.value) == of_another_nsim(out, made, f"{file} lacks the column {column}")
 
 
 def cut(path: Path) -> None:
