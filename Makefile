@@ -39,6 +39,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable .
 	touch $@
 
-$(VENV)/.installed-dev: $(VENV)/.installed
+$(VENV)/.installed-dev: $(VENV)/.installed tests/foreign_libraries.txt
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	-$(BIN)/pip install --quiet --no-deps --requirement tests/foreign_libraries.txt
 	touch $@

@@ -15,6 +15,7 @@ from nsim.errors import UnsupportedOpError
 from nsim.frontends import views
 from nsim.frontends.kernel import Kernel
 from nsim.frontends.network import (
+    Gate,
     HostBias,
     HostOp,
     HostOpKind,
@@ -64,7 +65,7 @@ class Sum:
 class Value:
     """A tensor of the traced model."""
 
-    content: Ref | Sum | np.ndarray
+    content: Ref | Sum | np.ndarray | Gate
     axes: views.Axes
     sizes: views.Sizes
 
@@ -120,20 +121,44 @@ class NetworkBuilder:
         self.biases.extend(HostBias(op, target) for op in content.host_biases)
 
     def add_population(
-        self, value: Value, name: str, kind: PopulationKind, neuron: NeuronModel | None = None
+        self,
+        value: Value,
+        name: str,
+        kind: PopulationKind,
+        neuron: NeuronModel | None = None,
+        gate: Gate | None = None,
     ) -> None:
         """Turn a value into a population, fed by the terms it is the sum of."""
-        self.kinds[name] = kind
-        self.populations.append(Population(name, kind, value.map_shape, neuron))
         self._connect(value, name)
+        self.kinds[name] = kind
+        self.populations.append(Population(name, kind, value.map_shape, neuron, gate=gate))
 
-    def materialised(self, value: Value) -> Value:
-        """The value as a reference: a sum becomes an analog population."""
+    def materialised(self, value: Value, gate: Gate | None = None) -> Value:
+        """The value as a reference: a sum becomes an analog population, run by ``gate`` if there is one."""
         if not isinstance(value.content, Sum):
             return value
         name = self._unique(value.content.home)
-        self.add_population(value, name, "analog")
+        self.add_population(value, name, "analog", gate=gate)
         return replace(value, content=Ref(name))
+
+    def constant(self, value: Value, name: str) -> Value:
+        """``value``, an array, as a source population that holds it in every call."""
+        assert isinstance(value.content, np.ndarray)
+        name = self._unique(name)
+        self.kinds[name] = "source"
+        constant = value.content.reshape(value.map_shape)
+        self.populations.append(Population(name, "source", value.map_shape, constant=constant))
+        return replace(value, content=Ref(name))
+
+    def _stream_of_host(self, value: Value) -> Ref:
+        """A map that the host works out for every time step, as an analog population."""
+        assert isinstance(value.content, Ref)
+        op = value.content.name
+        name = f"{op}.map"
+        if name not in self.kinds:
+            self.kinds[name] = "analog"
+            self.populations.append(Population(name, "analog", value.map_shape, host_op=op))
+        return Ref(name)
 
     def source(self, value: Value, node: fx.Node) -> str:
         """Add a source population that holds a map of the host at every time step, and return its name."""
@@ -154,8 +179,9 @@ class NetworkBuilder:
         shape: tuple[int, ...] | None = None,
         params: dict[str, np.ndarray] | None = None,
         kernel: Kernel | None = None,
+        every_step: bool | None = None,
     ) -> str:
-        """Add a host op and return its name."""
+        """Add a host op and return its name; evaluated at every step where an input has time steps."""
         path = str(node.target) if node.op == "call_module" else join_path(owner(node), node.name)
         names = (path, *(f"{path}@{call}" for call in range(1, 1000)))
         name = next(n for n in names if n not in self.kinds)
@@ -171,7 +197,7 @@ class NetworkBuilder:
                 inputs=sources,
                 in_shape=in_shape,
                 shape=in_shape if shape is None else shape,
-                every_step=any("T" in group for v in inputs for group in v.axes),
+                every_step=every_step or any("T" in group for v in inputs for group in v.axes),
                 params=params or {},
                 kernel=kernel,
             )
@@ -210,12 +236,9 @@ class NetworkBuilder:
         content = value.content
         if isinstance(content, Sum):
             return content
-        if not isinstance(content, Ref) or self.kinds[content.name] in ("host", "time"):
-            what = f"{content.name}: {value.text} of the host" if isinstance(content, Ref) else "a constant"
-            raise UnsupportedOpError(
-                f"{what} cannot be the input of on-chip populations; of what the host computes only a "
-                "current per channel [B, C], added to a convolution's output, can"
-            )
+        if self.is_host(value):
+            content = self._stream_of_host(value)
+        assert isinstance(content, Ref)
         kernel = Kernel(channels=value.sizes["C"], upsample=content.upsample)
         return Sum((Term("", content.name, kernel),), (), "")
 

@@ -14,22 +14,46 @@ from torch import fx, nn
 
 from nsim.errors import UnsupportedOpError
 from nsim.frontends.builder import NetworkBuilder, Ref, Sum, Value, join_path, unsupported
-from nsim.frontends.network import Network, Population
-from nsim.frontends.neurons import is_neuron, read_neuron
-from nsim.frontends.ops import ARITHMETIC, FUNCTIONS, IMAGE_AXES, MODULES, STEP_AXES, as_array, channel_parts
-from nsim.frontends.torch_fx import owner, trace
+from nsim.frontends.network import Gate, Network, Population
+from nsim.frontends.neurons import is_neuron, neuron_call, read_neuron
+from nsim.frontends.ops import (
+    ARITHMETIC,
+    BATCH_FIRST_AXES,
+    BATCH_FIRST_MAP_AXES,
+    FUNCTIONS,
+    IMAGE_AXES,
+    MAP_AXES,
+    MODULES,
+    STEP_AXES,
+    as_array,
+    channel_parts,
+)
+from nsim.frontends.steps import roll_steps
+from nsim.frontends.torch_fx import attribute, owner, trace
 
 BATCH = 3
 """Stand-in batch size for working out shapes; any number would do."""
+NEURON_AXES = {
+    "first": (STEP_AXES,),
+    "second": (BATCH_FIRST_AXES,),
+    "fused": (BATCH_FIRST_MAP_AXES,),
+    "none": (MAP_AXES, IMAGE_AXES),
+}
+"""What a neuron may be given, by where it has time."""
 
 
 def lower(module: nn.Module, image_shape: tuple[int, int, int], time_steps: int, name: str) -> Network:
     """Trace and lower a denoiser ``module(x [B, C, H, W], t [B]) -> eps [B, C, H, W]``, or one without ``t``.
 
+    Its neurons take all time steps at once, or are called in a loop over them: see `neuron_call`.
     Raises UnsupportedOpError naming the operation and its module path when something has no place in a
     Network.
     """
-    return _Lowering(trace(module.eval()), image_shape, time_steps, name).network()
+    for path, part in module.named_modules():
+        if is_neuron(part):
+            read_neuron(part, path)  # what cannot be played is refused before anything else is looked at
+    traced = roll_steps(trace(module.eval()), time_steps)
+    return _Lowering(traced, image_shape, time_steps, name).network()
 
 
 class _Lowering:
@@ -95,11 +119,11 @@ class _Lowering:
         args: Any = fx.node.map_arg(node.args, lambda n: self.values[n])
         kwargs: Any = fx.node.map_arg(node.kwargs, lambda n: self.values[n])
         if node.op == "get_attr":
-            return _attribute(self.traced, str(node.target))
+            return Value(as_array(attribute(self.traced, str(node.target))), (), {})
         if node.op == "call_module":
             module = self.modules[str(node.target)]
             if is_neuron(module):
-                return self._neuron(node, module, args[0])
+                return self._neuron(node, module, *args)
             handler = MODULES.get(type(module).__name__)
             if handler is None:
                 raise unsupported(node, f"module {type(module).__name__}")
@@ -131,23 +155,37 @@ class _Lowering:
             return value  # spikes side by side: each reader gets them as they are
         return self.build.materialised(value) if len(readers) > 1 else value
 
-    def _neuron(self, node: fx.Node, module: nn.Module, value: Value) -> Value:
-        if value.axes != STEP_AXES:
-            raise UnsupportedOpError(f"{node.target}: a neuron takes [T, B, C, H, W], not {value.text}")
+    def _neuron(self, node: fx.Node, module: nn.Module, value: Value, running: Value | None = None) -> Value:
+        gate = None if running is None else running.content
+        if gate is not None and not isinstance(gate, Gate):
+            raise unsupported(node, "a neuron run by something that is no gate")
         name = str(node.target)
+        neuron = read_neuron(module, name)
+        axes = NEURON_AXES[neuron_call(module, name).time]
+        if value.axes not in axes:
+            wanted = ", ".join(" * ".join(group) for group in axes[0])
+            raise UnsupportedOpError(f"{name}: a neuron takes [{wanted}], not {value.text}")
+        _check_sizes(module, name, self.build.time_steps)
         if name in self.build.kinds:
             raise UnsupportedOpError(
                 f"{name}: the same neuron module is called twice in one forward; give each place its own"
             )
-        self.build.add_population(value, name, "neuron", read_neuron(module, name))
-        return replace(value, content=Ref(name))
+        self.build.add_population(value, name, "neuron", neuron, gate)
+        # one call for every step, all of an image that does not change: from here on steps differ
+        axes_after = MAP_AXES if value.axes == IMAGE_AXES else value.axes
+        return replace(
+            value, content=Ref(name), axes=axes_after, sizes={**value.sizes, "T": self.build.time_steps}
+        )
 
 
-def _attribute(root: nn.Module, target: str) -> Value:
-    found: Any = root
-    for part in target.split("."):
-        found = getattr(found, part)
-    return Value(as_array(found), (), {})
+def _check_sizes(module: nn.Module, name: str, time_steps: int) -> None:
+    """Refuse a neuron over [B * T, ...] that is built for another number of time steps."""
+    steps = getattr(module, "num_timesteps", time_steps)
+    if steps != time_steps:
+        raise UnsupportedOpError(
+            f"{name}: {type(module).__name__} with num_timesteps={steps}, batch_size={module.batch_size}; "
+            f"make it with num_timesteps={time_steps} and no batch_size"
+        )
 
 
 def _flat(args: Any) -> list[Any]:

@@ -25,8 +25,9 @@ class NeuronModel:
     LIF, ``decay_input``:      :math:`U = V + (X - (V - r)) / \tau`
     LIF, no ``decay_input``:   :math:`U = V - (V - r) / \tau + X`
 
-    with the resting value r = v_reset (0 for soft reset); then :math:`S = [U \ge v_{th}]`; hard reset
-    ``V = v_reset where S else U``, or soft reset (``v_reset is None``) :math:`V = U - v_{th} S`.
+    with the resting value r = v_reset (0 for soft reset); then :math:`S = [U \ge v_{th}]`, or
+    :math:`S = [U > v_{th}]` with ``strict``; hard reset ``V = v_reset where S else U``, or soft reset
+    (``v_reset is None``) :math:`V = U - d S`, d = ``subtract`` or, where that is None, the threshold.
     The updates of SpikingJelly's IFNode and LIFNode; bit for bit too, but for LIF without ``decay_input``
     and r = 0, which it writes :math:`V (1 - 1 / \tau) + X`.
     """
@@ -35,6 +36,8 @@ class NeuronModel:
     v_reset: float | None = 0.0
     tau: float | None = None
     decay_input: bool = True
+    strict: bool = False
+    subtract: float | None = None
 
     @property
     def kind(self) -> str:
@@ -42,9 +45,24 @@ class NeuronModel:
         return "IF" if self.tau is None else "LIF"
 
     @property
+    def soft_reset(self) -> float | None:
+        """What a spike takes off the potential; None where it sets it to ``v_reset``."""
+        if self.v_reset is not None:
+            return None
+        return self.v_threshold if self.subtract is None else self.subtract
+
+    @property
     def input_factor(self) -> float:
         """What a current is multiplied by before it is added to the potential."""
         return 1.0 / self.tau if self.tau is not None and self.decay_input else 1.0
+
+
+@dataclass(frozen=True)
+class Gate:
+    """Component ``index`` of what ``host_op`` gives for every time step and image ([T, B, N])."""
+
+    host_op: str
+    index: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,8 +70,13 @@ class Population:
     """Elements of one shape (C, H, W).
 
     ``source``: values constant over the time steps of a call (direct coding), from outside or, where
-    ``host_op`` names one, worked out once per call by the host;
-    ``neuron``: spiking; ``analog``: a real number per element and time step, the sum of its inputs.
+    ``host_op`` names one, worked out once per call by the host, or ``constant`` [C, H, W], the same in every
+    call (a position embedding);
+    ``neuron``: spiking; ``analog``: a real number per element and time step, the sum of its inputs or, where
+    ``host_op`` names one, worked out by the host.
+    ``gate``: the population runs only in time steps and for images for which its gate is not 0. Elsewhere
+    nothing is added up or updated: neurons do not fire and keep their state, analog values are 0. Where it
+    runs, an analog population's sum is multiplied by its gate.
     ``bias``: a constant current per channel and time step, beside those of its projections.
     ``unit``: in a quantised network (see `quantize`), what an integer 1 of its currents and potentials is
     worth; ``bias`` is then in integers too. None where values are real numbers.
@@ -66,6 +89,8 @@ class Population:
     bias: np.ndarray | None = None
     unit: float | None = None
     host_op: str | None = None
+    constant: np.ndarray | None = None
+    gate: Gate | None = None
 
     @property
     def size(self) -> int:
@@ -131,6 +156,9 @@ HostOpKind = Literal[
     "mean_over_time",
     "plane",
     "nearest_code",
+    "layer_norm",
+    "attention",
+    "lateral_router",
 ]
 
 
@@ -142,6 +170,9 @@ class HostOp:
     (C, H, W). ``every_step``: evaluated
     once per time step rather than once per call. ``macs`` and ``elementwise`` count one evaluation for one
     image: multiply-accumulates, and elementwise operations (one per element of a norm, Swish, sum, ...).
+
+    ``attention`` (inputs queries, keys, values: spikes) multiplies spikes by spikes: those products are of a
+    kind of their own, counted from the spikes of a call (see `nsim.simulator.attention`).
     """
 
     name: str
@@ -162,7 +193,18 @@ class HostOp:
             return self.kernel.taps(self.in_shape[1:], self.shape[1:])  # type: ignore[arg-type]
         if self.kind == "nearest_code":
             return int(np.prod(self.shape)) * self.params["table"].size
+        if self.kind == "lateral_router":
+            return int(self.params["mapping"].size)
         return 0
+
+    @property
+    def dense_products(self) -> int:
+        """Products of spikes with spikes in one evaluation for one image, if all of them fired."""
+        if self.kind != "attention":
+            return 0
+        width, tokens = self.shape[0], self.shape[1] * self.shape[2]
+        across = tokens if self.params["queries_first"] else width // int(self.params["heads"])
+        return 2 * width * tokens * across
 
     @property
     def elementwise(self) -> int:
@@ -172,6 +214,8 @@ class HostOp:
         if self.kind == "nearest_code":  # a squared norm; two additions and a comparison for each code
             codes, width = self.params["table"].shape
             return int(np.prod(self.shape)) * (width + 3 * codes)
+        if self.kind == "lateral_router":  # for each: neuron update, correction, softmax, comparison
+            return 4 * self.shape[0]
         return int(np.prod(self.shape))
 
 
@@ -215,8 +259,10 @@ class Network:
             if bias.host_op not in known or bias.target not in self.population_by_name:
                 raise ValueError(f"bias {bias.host_op!r} -> {bias.target!r} has a loose end")
         for population in self.populations:
-            if population.host_op is not None and population.host_op not in known:
-                raise ValueError(f"source {population.name!r} names no host op: {population.host_op!r}")
+            gate = population.gate.host_op if population.gate else None
+            for name in filter(None, (population.host_op, gate)):
+                if name not in known:
+                    raise ValueError(f"{population.kind} {population.name!r} names no host op: {name!r}")
 
     @cached_property
     def population_by_name(self) -> dict[str, Population]:
@@ -259,6 +305,7 @@ class Network:
         for op in self.host_ops:
             graph.add_edges_from((name, op.name, {"item": op}) for name in op.inputs)
         graph.add_edges_from((p.host_op, p.name, {"item": p}) for p in self.populations if p.host_op)
+        graph.add_edges_from((p.gate.host_op, p.name, {"item": p}) for p in self.populations if p.gate)
         return graph
 
     @property
@@ -283,7 +330,8 @@ class Network:
         """Longest path to each population, in ticks: the tick its first step can run.
 
         Spikes take a tick. A stream takes one to a neuron by way of the host, and to all that read it when
-        cores hold it; none to the neurons that it lies beside.
+        cores hold it; none to the neurons that it lies beside. What a host op works out from spikes is there
+        in the tick after they were fired.
         """
         import networkx as nx
 
@@ -295,7 +343,7 @@ class Network:
 
     def _ticks_between(self, before: str, after: str) -> int:
         source, target = self.population_by_name.get(before), self.population_by_name.get(after)
-        if source is None or source.kind == "source":
+        if source is None or source.kind == "source" or source.host_op is not None:
             return 0
         if source.kind == "neuron":
             return 1

@@ -13,11 +13,17 @@ from torch import fx, nn
 from nsim.frontends import views
 from nsim.frontends.builder import NetworkBuilder, Ref, Sum, Term, Value, unsupported
 from nsim.frontends.kernel import Kernel, transposed
-from nsim.frontends.network import HostOpKind
+from nsim.frontends.network import Gate, HostOpKind
+from nsim.frontends.torch_fx import owner
 
 MAP_AXES = (("T", "B"), ("C",), ("H",), ("W",))
 STEP_AXES = (("T",), ("B",), ("C",), ("H",), ("W",))
+BATCH_FIRST_AXES = (("B",), ("T",), ("C",), ("H",), ("W",))
+BATCH_FIRST_MAP_AXES = (("B", "T"), ("C",), ("H",), ("W",))
 IMAGE_AXES = (("B",), ("C",), ("H",), ("W",))
+GATE_AXES = (("T",), ("B",), (), (), ())
+LAYER_AXES = (MAP_AXES, BATCH_FIRST_MAP_AXES, IMAGE_AXES)
+"""What a layer of torch may be given: maps of every step, or of an image that does not change."""
 
 
 def _convolution(low: NetworkBuilder, node: fx.Node, conv: Any, value: Value) -> Value:
@@ -26,7 +32,7 @@ def _convolution(low: NetworkBuilder, node: fx.Node, conv: Any, value: Value) ->
         one_along_time = conv.kernel_size[-1] == 1 and conv.stride[-1] == 1 and conv.padding[-1] == 0
         if value.axes != (("B",), ("C",), ("H",), ("W",), ("T",)) or not one_along_time:
             raise unsupported(node, "Conv3d that is not a per-step 2-D convolution over (H, W, T)")
-    elif value.axes not in (MAP_AXES, IMAGE_AXES):
+    elif value.axes not in LAYER_AXES:
         raise unsupported(node, f"{type(conv).__name__} on {value.text}")
     if isinstance(conv.padding, str) or conv.padding_mode != "zeros":
         raise unsupported(node, f"padding {conv.padding!r} ({conv.padding_mode})")
@@ -170,6 +176,43 @@ def _code_vectors(low: NetworkBuilder, node: fx.Node, module: Any, value: Value)
     return Value(Ref(name), value.axes, {**value.sizes, "C": table.shape[1]})
 
 
+def _layer_norm(low: NetworkBuilder, node: fx.Node, norm: Any, value: Value) -> Value:
+    """LayerNorm over the channels of every position; they are the last axis."""
+    if not low.is_host(value) or value.axes[-1] != ("C",) or tuple(norm.normalized_shape) != value.shape[-1:]:
+        raise unsupported(node, f"LayerNorm over {tuple(norm.normalized_shape)} of {value.text}")
+    one = np.ones(value.sizes["C"])
+    params = {
+        "weight": one if norm.weight is None else as_array(norm.weight),
+        "bias": 0 * one if norm.bias is None else as_array(norm.bias),
+        "eps": np.asarray(norm.eps),
+    }
+    return replace(value, content=Ref(low.host(node, "layer_norm", [value], params=params)))
+
+
+def _attention(low: NetworkBuilder, node: fx.Node, module: Any, *qkv: Value) -> Value:
+    """Products of spikes with spikes: queries, keys and values, all [T, B, C, H, W]."""
+    for value in qkv:
+        spikes = isinstance(value.content, Ref) and low.kinds[value.content.name] == "neuron"
+        if not spikes or value.axes != STEP_AXES or value.shape != qkv[0].shape:
+            raise unsupported(node, f"attention on {value.text}, which is not spikes like the other inputs,")
+    params = {
+        "heads": np.asarray(module.heads),
+        "scale": np.asarray(module.scale),
+        "queries_first": np.asarray(module.order == "queries first"),
+    }
+    return replace(qkv[0], content=Ref(low.host(node, "attention", list(qkv), params=params)))
+
+
+def _router(low: NetworkBuilder, node: fx.Node, router: Any, logits: Value) -> Value:
+    """Weights of substructures, [B, N] to [T, B, N]."""
+    if router.time_steps != low.time_steps:
+        raise unsupported(node, f"a router of {router.time_steps} time steps")
+    params = {name: as_array(getattr(router, name)) for name in ("mapping", "strength", "threshold")}
+    params |= {key: np.asarray(getattr(router, key)) for key in ("tau", "selected", "time_steps")}
+    name = low.host(node, "lateral_router", [logits], params=params, every_step=True)
+    return Value(Ref(name), (("T",), *logits.axes), {**logits.sizes, "T": low.time_steps})
+
+
 def _swish(low: NetworkBuilder, node: fx.Node, module: Any, value: Value) -> Value:
     return replace(value, content=Ref(low.host(node, "swish", [value])))
 
@@ -184,6 +227,11 @@ def _pass_through(low: NetworkBuilder, node: fx.Node, *args: Any, **kwargs: Any)
 def _add(low: NetworkBuilder, node: fx.Node, left: Any, right: Any) -> Value:
     if not (isinstance(left, Value) and isinstance(right, Value)):
         raise unsupported(node, "adding a number")
+    if isinstance(left.content, np.ndarray):
+        left, right = right, left
+    if isinstance(right.content, np.ndarray) and right.content.shape == (1, *left.shape[1:]):
+        name = next(str(a.target) for a in node.args if isinstance(a, fx.Node) and a.op == "get_attr")
+        right = low.constant(replace(left, content=right.content), name)
     if low.is_host(left) and not low.is_host(right):
         left, right = right, left
     if low.is_host(right) and not low.is_host(left):
@@ -192,6 +240,7 @@ def _add(low: NetworkBuilder, node: fx.Node, left: Any, right: Any) -> Value:
         content = low.as_sum(left)
         assert isinstance(right.content, Ref)
         return replace(left, content=replace(content, host_biases=(*content.host_biases, right.content.name)))
+    left, right = _aligned(low, left, right)
     if (left.axes, left.shape) != (right.axes, right.shape):
         raise unsupported(node, f"adding {right.text} to {left.text}")
     if low.is_host(left):
@@ -205,6 +254,7 @@ def _add(low: NetworkBuilder, node: fx.Node, left: Any, right: Any) -> Value:
 def _cat(low: NetworkBuilder, node: fx.Node, tensors: Any, dim: int = 0) -> Value:
     if any(low.is_host(v) for v in tensors) or tensors[0].axes[dim] != ("C",):
         raise unsupported(node, "cat that does not join channels of on-chip tensors")
+    tensors = _aligned(low, *tensors)
     terms: list[Term] = []
     channel = 0
     for value in tensors:
@@ -216,6 +266,22 @@ def _cat(low: NetworkBuilder, node: fx.Node, tensors: Any, dim: int = 0) -> Valu
     return replace(tensors[0], content=Sum(tuple(terms), (), ""), sizes={**tensors[0].sizes, "C": channel})
 
 
+def _aligned(low: NetworkBuilder, *values: Value) -> list[Value]:
+    """Maps of every step beside maps of an image that does not change, which are the same at every step."""
+    if MAP_AXES not in (value.axes for value in values):
+        return list(values)
+    return [
+        replace(v, axes=MAP_AXES, sizes={**v.sizes, "T": low.time_steps}) if v.axes == IMAGE_AXES else v
+        for v in values
+    ]
+
+
+def _divide(low: NetworkBuilder, node: fx.Node, left: Any, right: Any) -> Value:
+    if not isinstance(left, Value) or not isinstance(right, int | float):
+        raise unsupported(node, "dividing by a tensor")
+    return _multiply(low, node, left, 1.0 / right)
+
+
 def _multiply(low: NetworkBuilder, node: fx.Node, left: Any, right: Any) -> Value:
     if not isinstance(left, Value) or isinstance(left.content, np.ndarray):
         left, right = right, left
@@ -223,6 +289,8 @@ def _multiply(low: NetworkBuilder, node: fx.Node, left: Any, right: Any) -> Valu
         right = Value(np.asarray(right), (), {})
     if isinstance(right.content, np.ndarray) and right.content.size == 1:
         return _times_number(low, node, left, right.content.item())
+    if isinstance(right.content, Gate):
+        return _gated(low, node, left, right)
     content = left.content
     of_layer = isinstance(content, Sum) and content.one_layer and not _only_summed(node)
     if isinstance(right.content, np.ndarray) and of_layer:
@@ -236,6 +304,16 @@ def _multiply(low: NetworkBuilder, node: fx.Node, left: Any, right: Any) -> Valu
     if (left.axes, left.shape) != (right.axes, right.shape):
         raise unsupported(node, f"multiplying {left.text} by {right.text}")
     return replace(left, content=Ref(low.host(node, "multiply", [left, right])))
+
+
+def _gated(low: NetworkBuilder, node: fx.Node, value: Value, gate: Value) -> Value:
+    """A layer's sum times a weight per time step and image: there where the weight is not 0."""
+    content = value.content
+    if value.axes != STEP_AXES or gate.axes != GATE_AXES or not isinstance(content, Sum):
+        raise unsupported(node, f"multiplying {value.text} by the gate {gate.text}")
+    assert isinstance(gate.content, Gate)
+    home = owner(node) or content.home
+    return low.materialised(replace(value, content=replace(content, home=home)), gate.content)
 
 
 def _times_number(low: NetworkBuilder, node: fx.Node, value: Value, number: float) -> Value:
@@ -296,12 +374,41 @@ def _over_time(kind: HostOpKind, word: str) -> Callable[..., Value]:
     return handler
 
 
+def _sum_steps(low: NetworkBuilder, node: fx.Node, value: Value) -> Value:
+    """A tensor of every step added up over the steps, by the model's own loop."""
+    if value.axes != MAP_AXES:
+        raise unsupported(node, f"adding {value.text} up over time steps")
+    return replace(value, content=Ref(low.host(node, "sum_over_time", [value])), axes=IMAGE_AXES)
+
+
+def _stack_steps(low: NetworkBuilder, node: fx.Node, value: Value, dim: int) -> Value:
+    """A tensor of every step, the steps along an axis of their own."""
+    axes = {0: STEP_AXES, 1: BATCH_FIRST_AXES}.get(dim)
+    if value.axes not in (MAP_AXES, IMAGE_AXES) or axes is None:
+        raise unsupported(node, f"stack of {value.text} along dimension {dim}")
+    return replace(value, axes=axes) if value.axes == MAP_AXES else _repeated(low, node, value, axes)
+
+
+def _stack(low: NetworkBuilder, node: fx.Node, tensors: Any, dim: int = 0) -> Value:
+    """The same image for every time step."""
+    if len(tensors) != low.time_steps or any(v is not tensors[0] for v in tensors):
+        raise unsupported(node, "stack of other than one image for every time step")
+    return _stack_steps(low, node, tensors[0], dim)
+
+
+def _each_step(low: NetworkBuilder, node: fx.Node, value: Value) -> Value:
+    """What each step of [T, B, C, H, W] sees."""
+    if value.axes != STEP_AXES:
+        raise unsupported(node, f"indexing {value.text} by the time step")
+    return replace(value, axes=MAP_AXES)
+
+
 def _interpolate(low: NetworkBuilder, node: fx.Node, value: Value, **options: Any) -> Value:
     factor = options.get("scale_factor")
     if (
         options.get("mode", "nearest") != "nearest"
         or factor != int(factor or 0)
-        or value.axes not in (MAP_AXES, IMAGE_AXES)
+        or value.axes not in LAYER_AXES
     ):
         raise unsupported(node, f"interpolate with {options}, not nearest by a whole factor,")
     content = low.materialised(value).content
@@ -329,15 +436,40 @@ def _expand(low: NetworkBuilder, node: fx.Node, value: Value, *shape: int) -> Va
         sizes = {"B": value.sizes["B"], "C": 1, "H": shape[2], "W": shape[3]}
         plane = Value(Ref(low.host(node, "plane", [value], (1, *shape[2:]))), IMAGE_AXES, sizes)
         return replace(plane, content=Ref(low.source(plane, node)))
-    if value.axes != ((), *IMAGE_AXES) or shape[0] != low.time_steps:
+    axes = {0: STEP_AXES, 1: BATCH_FIRST_AXES}.get(value.axes.index(()) if () in value.axes else 2)
+    if axes is None or tuple(filter(None, value.axes)) != IMAGE_AXES or low.time_steps not in shape[:2]:
         raise unsupported(node, f"expand of {value.text} to {shape}")
+    return _repeated(low, node, value, axes)
+
+
+def _repeat(low: NetworkBuilder, node: fx.Node, value: Value, *times: int) -> Value:
+    """``x.repeat(T, 1, 1, 1)``: the same image at every time step, steps before images."""
+    times = _sequence(times)
+    if value.axes != IMAGE_AXES or times != (low.time_steps, 1, 1, 1):
+        return _expand(low, node, value, *times)
+    return _repeated(low, node, value, MAP_AXES)
+
+
+def _repeat_interleave(low: NetworkBuilder, node: fx.Node, value: Value, times: int, dim: int = 0) -> Value:
+    """``x.repeat_interleave(T, 0)``: the same image at every time step, images before steps."""
+    if value.axes != IMAGE_AXES or times != low.time_steps or dim != 0:
+        raise unsupported(node, f"repeat_interleave of {value.text} by {times} along dimension {dim}")
+    return _repeated(low, node, value, BATCH_FIRST_MAP_AXES)
+
+
+def _repeated(low: NetworkBuilder, node: fx.Node, value: Value, axes: views.Axes) -> Value:
+    """An image at every time step: what the host works out becomes a source of its own."""
     content = Ref(low.source(value, node)) if low.is_host(value) else value.content
-    return Value(content, STEP_AXES, {**value.sizes, "T": low.time_steps})
+    return Value(content, axes, {**value.sizes, "T": low.time_steps})
 
 
 def _getitem(low: NetworkBuilder, node: fx.Node, value: Value, index: Any) -> Value:
-    """Indexing that only adds dimensions: None and full slices."""
+    """Indexing that only adds dimensions: None and full slices; or one gate of a router's weights."""
     index = index if isinstance(index, tuple) else (index,)
+    if low.is_host(value) and value.axes == (("T",), ("B",), ("C",)) and isinstance(index[-1], int):
+        assert isinstance(value.content, Ref)
+        value = replace(value, content=Gate(value.content.name, index[-1]), axes=value.axes[:2])
+        index = index[:-1]
     if any(i is not None and i != slice(None) for i in index):
         raise unsupported(node, f"indexing with {index}")
     if isinstance(value.content, np.ndarray):
@@ -366,6 +498,9 @@ MODULES: dict[str, Callable[..., Value]] = {
     "BatchNorm2d": _batch_norm,
     "Linear": _linear,
     "Embedding": _embedding,
+    "LayerNorm": _layer_norm,
+    "SpikingAttention": _attention,
+    "LateralRouter": _router,
     "NearestCode": _nearest_code,
     "CodeVectors": _code_vectors,
     "Tanh": lambda low, node, module, value: _elementwise("tanh")(low, node, value),
@@ -373,20 +508,32 @@ MODULES: dict[str, Callable[..., Value]] = {
     "SiLU": _swish,
     "Identity": lambda low, node, module, value: value,
     "Dropout": lambda low, node, module, value: value,
+    "Dropout2d": lambda low, node, module, value: value,
+    "Upsample": lambda low, node, module, value: _interpolate(
+        low, node, value, scale_factor=module.scale_factor, mode=module.mode
+    ),
 }
 
 FUNCTIONS: dict[str, Callable[..., Any]] = {
     "add": _add,
     "cat": _cat,
     "mul": _multiply,
+    "truediv": _divide,
+    "div": _divide,
     "sigmoid": _elementwise("sigmoid"),
     "tanh": _elementwise("tanh"),
     "sum": _over_time("sum_over_time", "sum"),
     "mean": _over_time("mean_over_time", "mean"),
+    "sum_steps": _sum_steps,
+    "stack_steps": _stack_steps,
+    "each_step": _each_step,
+    "stack": _stack,
     "interpolate": _interpolate,
     "getattr": _getattr,
     "getitem": _getitem,
     "expand": _expand,
+    "repeat": _repeat,
+    "repeat_interleave": _repeat_interleave,
     "contiguous": _pass_through,
     "to": _pass_through,
     "float": _pass_through,

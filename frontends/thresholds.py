@@ -50,6 +50,9 @@ def with_thresholds(networks: tuple[Network, ...], thresholds: Thresholds) -> tu
         value = values.get(population.name, values.get("*"))
         if population.neuron is None or value is None:
             return population
-        return replace(population, neuron=replace(population.neuron, v_threshold=value))
+        neuron = population.neuron
+        # a soft reset goes with the threshold, by the same factor
+        subtract = None if neuron.subtract is None else neuron.subtract * value / neuron.v_threshold
+        return replace(population, neuron=replace(neuron, v_threshold=value, subtract=subtract))
 
     return tuple(replace(n, populations=tuple(map(changed, n.populations))) for n in networks)

@@ -34,12 +34,13 @@ def play(neuron: NeuronModel, currents: np.ndarray) -> tuple[np.ndarray, np.ndar
             "rest": neuron.v_reset or 0.0,
             "v_threshold": neuron.v_threshold,
             "tau": neuron.tau or 1.0,
+            "subtract": neuron.soft_reset or 0.0,
         }
         group = brian2.NeuronGroup(
             currents.shape[1],
             "v : 1",
-            threshold="v >= v_threshold",
-            reset="v -= v_threshold" if neuron.v_reset is None else "v = rest",
+            threshold="v > v_threshold" if neuron.strict else "v >= v_threshold",
+            reset="v = rest" if neuron.soft_reset is None else "v -= subtract",
             dt=dt,
             namespace=constants,
             codeobj_class=NumpyCodeObject,

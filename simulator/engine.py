@@ -17,9 +17,7 @@ from nsim.errors import RunError
 from nsim.frontends.network import HostOp, Network, NeuronModel, Population, Projection
 from nsim.simulator import host_ops
 from nsim.simulator.neuron_kernels import (
-    IF,
-    LIF,
-    LIF_DECAY_INPUT,
+    kernel_parameters,
     saturate,
     update_integer_neurons,
     update_neurons,
@@ -59,6 +57,7 @@ class Call:
     neuron's state or input was not zero at that step); ``potentials``: the state after the last step
     [B, C, H, W]; ``currents``: input of every neuron [T, B, C, H, W], when asked for. In ``int`` precision
     both are integers, in the population's ``unit``, potentials counted from the resting value.
+    ``running``: for populations with a gate, in which time steps and for which images they ran: bool [T, B].
     """
 
     network: Network
@@ -67,6 +66,7 @@ class Call:
     active: dict[str, np.ndarray]
     potentials: dict[str, np.ndarray]
     currents: dict[str, np.ndarray] = field(default_factory=dict)
+    running: dict[str, np.ndarray] = field(default_factory=dict)
 
     @property
     def counts(self) -> pd.DataFrame:
@@ -142,6 +142,9 @@ class Engine:
                 self._population(item, state, keep_currents)
             elif item.host_op is not None:
                 state.values[item.name] = state.values[item.host_op]
+            elif item.constant is not None:
+                constant = _channels_last(item.constant.astype(self.host_type))
+                state.values[item.name] = np.broadcast_to(constant, (1, len(t), *constant.shape))
         return Call(
             network=network,
             eps=_channels_first(state.values[network.output])[0],
@@ -149,6 +152,7 @@ class Engine:
             active={k: _channels_first(v).view(bool) for k, v in state.active.items()},
             potentials={k: _channels_first(v) for k, v in state.potentials.items()},
             currents={k: _channels_first(v) for k, v in state.currents.items()},
+            running=state.running,
         )
 
     def _host_op(self, op: HostOp, state: _State) -> None:
@@ -168,7 +172,7 @@ class Engine:
             value = value.astype(self.host_type)
         elif population is not None and population.unit is not None:
             value = value.astype(self.host_type) * self.host_type.type(population.unit)
-        if op.every_step:
+        if op.every_step and len(op.in_shape) == 3:
             value = np.broadcast_to(value, (self.network.time_steps, *value.shape[1:]))
         return value
 
@@ -185,6 +189,12 @@ class Engine:
     def _population(self, population: Population, state: _State, keep: bool) -> None:
         c, h, w = population.shape
         batch, steps = len(state.times), self.network.time_steps
+        if population.host_op is not None:
+            state.values[population.name] = self._on_grid(state.values[population.host_op], population)
+            return
+        if population.gate is not None:
+            state.gates[population.name] = state.values[population.gate.host_op][..., population.gate.index]
+            state.running[population.name] = state.gates[population.name] != 0
         # The currents of neurons are gone once they are updated: one piece of memory serves all populations.
         lasting = keep or population.neuron is None
         current = (np.empty if lasting else self._scratch)((steps, batch, h, w, c), self.sum_type)
@@ -194,7 +204,14 @@ class Engine:
         target.fill((0, c))
         if self.integer:
             self._check_range(population, state)
+        if population.gate is not None:
+            current[~state.running[population.name]] = 0
         if population.neuron is None:
+            if population.gate is not None:
+                weighted = (
+                    current * state.gates[population.name].astype(self.host_type)[..., None, None, None]
+                )
+                current[:] = np.rint(weighted) if self.integer else weighted
             if self.integer:
                 self._saturate(population, current, state)
             state.values[population.name] = current
@@ -252,7 +269,8 @@ class Engine:
     ) -> None:
         """Add one projection's contribution to the currents of ``population``."""
         kernel, channels = projection.kernel, projection.target_channels
-        source, current, first = state.items_of(projection.source), target.current, channels[0]
+        source = state.items_of(projection.source, state.running.get(population.name))
+        current, first = target.current, channels[0]
         # What is constant over time is convolved once and added at every step.
         steps = source.values.shape[0]
         if self.integer and projection.shift is not None:
@@ -301,30 +319,45 @@ class Engine:
     def _update(
         self, population: Population, neuron: NeuronModel, current: np.ndarray, state: _State
     ) -> None:
-        steps, batch, height, width, channels = current.shape
-        name, rows = population.name, (steps, batch * height, width, channels)
-        spikes, active = np.empty(current.shape, np.uint8), np.empty(current.shape, np.uint8)
+        running = state.running.get(population.name)
+        room = np.empty if running is None else np.zeros  # nothing is written where it does not run
+        spikes, active = room(current.shape, np.uint8), room(current.shape, np.uint8)
         potential = np.empty(current.shape[1:], self.sum_type)
-        arrays = spikes.reshape(rows), active.reshape(rows), potential.reshape(rows[1:])
-        flat, soft = current.reshape(rows), neuron.v_reset is None
+        if running is None:
+            self._play(population, neuron, (current, spikes, active, potential), state.tasks)
+        else:  # image by image, as if there were no time steps but those it runs in
+            for image in range(current.shape[1]):
+                steps = np.flatnonzero(running[:, image])
+                alone = slice(image, image + 1)
+                played = tuple(np.ascontiguousarray(a[steps, alone]) for a in (current, spikes, active))
+                self._play(population, neuron, (*played, potential[alone]), state.tasks)
+                spikes[steps, alone], active[steps, alone] = played[1:]
+        name = population.name
+        state.spikes[name], state.active[name], state.potentials[name] = spikes, active, potential
+
+    def _play(
+        self, population: Population, neuron: NeuronModel, arrays: tuple[np.ndarray, ...], tasks: Tasks
+    ) -> None:
+        """Update neurons: current [T, B, H, W, C] in; spikes, active and potential out."""
+        steps, batch, height, width, channels = arrays[0].shape
+        rows = (batch * height, width, channels)
+        current, spikes, active = (a.reshape(steps, *rows) for a in arrays[:3])
+        out = spikes, active, arrays[3].reshape(rows)
         if self.integer:
             assert population.unit is not None
             bits = self.arithmetic.decay_bits
             kept = round((1 << bits) * (1 - 1 / neuron.tau)) if neuron.tau else 1 << bits
             threshold = integer_threshold(neuron, population.unit)
-            limit = self.arithmetic.limit
-            state.tasks.run(
+            taken, limit = integer_reset(neuron, population.unit), self.arithmetic.limit
+            tasks.run(
                 batch * height,
-                lambda a, b: update_integer_neurons(a, b, flat, kept, bits, threshold, soft, limit, *arrays),
+                lambda a, b: update_integer_neurons(
+                    a, b, current, kept, bits, threshold, taken is not None, taken or 0, limit, *out
+                ),
             )
         else:
-            code = IF if neuron.tau is None else LIF_DECAY_INPUT if neuron.decay_input else LIF
-            tau, reset = neuron.tau or 1.0, neuron.v_reset or 0.0
-            state.tasks.run(
-                batch * height,
-                lambda a, b: update_neurons(a, b, flat, code, tau, neuron.v_threshold, reset, soft, *arrays),
-            )
-        state.spikes[name], state.active[name], state.potentials[name] = spikes, active, potential
+            model = kernel_parameters(neuron, self.sum_type)
+            tasks.run(batch * height, lambda a, b: update_neurons(a, b, current, *model, *out))
 
 
 class _Target:
@@ -361,7 +394,17 @@ class _Target:
 
 def integer_threshold(neuron: NeuronModel, unit: float) -> int:
     """Smallest integer potential, counted from rest, at which a quantised neuron fires."""
-    return int(np.ceil((neuron.v_threshold - (neuron.v_reset or 0.0)) / unit))
+    above_rest = (neuron.v_threshold - (neuron.v_reset or 0.0)) / unit
+    return int(np.floor(above_rest)) + 1 if neuron.strict else int(np.ceil(above_rest))
+
+
+def integer_reset(neuron: NeuronModel, unit: float) -> int | None:
+    """What a spike takes off a quantised neuron's potential; None for a hard reset."""
+    if neuron.soft_reset is None:
+        return None
+    if neuron.subtract is None and not neuron.strict:
+        return integer_threshold(neuron, unit)
+    return int(np.rint(neuron.soft_reset / unit))
 
 
 class _State:
@@ -376,14 +419,23 @@ class _State:
         self.potentials: dict[str, np.ndarray] = {}
         self.currents: dict[str, np.ndarray] = {}
         self.largest: dict[str, int] = {}
+        self.gates: dict[str, np.ndarray] = {}
+        self.running: dict[str, np.ndarray] = {}
         self._items: dict[str, Items] = {}
 
     def output_of(self, name: str) -> np.ndarray:
         """Spikes or analog values of a population or host op."""
         return self.spikes[name] if name in self.spikes else self.values[name]
 
-    def items_of(self, name: str) -> Items:
-        """What a population sends, ready to be listed for the kernels, once for all its projections."""
+    def items_of(self, name: str, running: np.ndarray | None = None) -> Items:
+        """What a population sends, ready to be listed for the kernels, once for all its projections.
+
+        To a target that runs only in some steps (bool [T, B]) it sends nothing in the others.
+        """
+        if running is not None:
+            values = self.output_of(name)
+            sent = np.where(running[..., None, None, None], values, values.dtype.type(0))
+            return Items(sent, name in self.spikes)
         if name not in self._items:
             self._items[name] = Items(self.output_of(name), name in self.spikes, self.largest.get(name))
         return self._items[name]

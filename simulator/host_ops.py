@@ -5,12 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 from nsim.frontends.network import HostOp
+from nsim.simulator import attention, router
 
 
 def evaluate(op: HostOp, inputs: list[np.ndarray], dtype: np.dtype) -> np.ndarray:
     """Value of a host op, convolutions apart: the engine has a kernel for those.
 
-    Maps are [T, B, H, W, C] ([T = 1] when the op runs once), features [B, F].
+    Maps are [T, B, H, W, C] ([T = 1] when the op runs once), features [B, F], gates [T, B, N].
     """
     x = inputs[0]
     if op.kind == "embedding":
@@ -21,6 +22,12 @@ def evaluate(op: HostOp, inputs: list[np.ndarray], dtype: np.dtype) -> np.ndarra
         return np.broadcast_to(x.astype(dtype)[None, :, None, None, None], (1, len(x), height, width, 1))
     if op.kind == "nearest_code":
         return _nearest_code(x, op.params["table"].astype(dtype, copy=False))
+    if op.kind == "layer_norm":
+        return _layer_norm(x, op, dtype)
+    if op.kind == "attention":
+        return attention.apply(op, inputs)
+    if op.kind == "lateral_router":
+        return router.route(op, x)
     if op.kind == "tanh":
         return np.tanh(x)
     if op.kind == "linear":
@@ -50,3 +57,13 @@ def _nearest_code(z: np.ndarray, table: np.ndarray) -> np.ndarray:
     products = np.einsum("...c,kc->...k", z, table, optimize=False)
     distance = (z**2).sum(axis=-1, keepdims=True) + (table**2).sum(axis=1) - 2 * products
     return distance.argmin(axis=-1)[..., None].astype(z.dtype)
+
+
+def _layer_norm(x: np.ndarray, op: HostOp, dtype: np.dtype) -> np.ndarray:
+    """Every position's features [..., C] less their mean, over their standard deviation; then affine."""
+    centred = x - x.mean(axis=-1, keepdims=True)
+    variance = (centred**2).mean(axis=-1, keepdims=True)
+    scaled = centred / np.sqrt(variance + op.params["eps"].astype(dtype))
+    return scaled * op.params["weight"].astype(dtype, copy=False) + op.params["bias"].astype(
+        dtype, copy=False
+    )

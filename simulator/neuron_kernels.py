@@ -5,8 +5,23 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from nsim.frontends.network import NeuronModel
+
 IF, LIF_DECAY_INPUT, LIF = 0, 1, 2
 """Codes of the three sub-threshold updates of NeuronModel."""
+
+
+def kernel_parameters(neuron: NeuronModel, dtype: np.dtype) -> tuple[int, float, float, float, bool, float]:
+    """A NeuronModel as `update_neurons` takes it: code, tau, threshold, v_reset, soft_reset, subtract.
+
+    The kernel fires at its threshold: a strict one becomes the next number of this precision.
+    """
+    code = IF if neuron.tau is None else LIF_DECAY_INPUT if neuron.decay_input else LIF
+    threshold = dtype.type(neuron.v_threshold)
+    if neuron.strict:
+        threshold = np.nextafter(threshold, dtype.type(np.inf))
+    soft = neuron.soft_reset
+    return code, neuron.tau or 1.0, float(threshold), neuron.v_reset or 0.0, soft is not None, soft or 0.0
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -19,6 +34,7 @@ def update_neurons(
     v_threshold: float,
     v_reset: float,
     soft_reset: bool,
+    subtract: float,
     spikes: np.ndarray,
     active: np.ndarray,
     potential: np.ndarray,
@@ -32,6 +48,7 @@ def update_neurons(
     steps, _, width, channels = current.shape
     one = current.dtype.type
     threshold, reset, rest, tau_v = one(v_threshold), one(v_reset), one(v_reset), one(tau)
+    taken = one(subtract)
     zero = one(0)
     for r in range(first_row, last_row):
         for x in range(width):
@@ -52,7 +69,7 @@ def update_neurons(
                     fires[c] = fired
                     acts[c] = (i != zero) | (v != zero)
                     if fired:
-                        u = u - threshold if soft_reset else reset
+                        u = u - taken if soft_reset else reset
                     state[c] = u
 
 
@@ -65,6 +82,7 @@ def update_integer_neurons(
     decay_bits: int,
     threshold: int,
     soft_reset: bool,
+    subtract: int,
     limit: int,
     spikes: np.ndarray,
     active: np.ndarray,
@@ -73,7 +91,7 @@ def update_integer_neurons(
     """`update_neurons` in a chip's integers; the potential counts from the resting value.
 
     ``U = trunc(V * kept / 2**decay_bits) + I``, saturating at +-``limit``; ``S = U >= threshold``; then 0, or
-    U - threshold with ``soft_reset``. ``current`` and ``potential`` int32; V * kept is worked in 64 bits.
+    U - subtract with ``soft_reset``. ``current`` and ``potential`` int32; V * kept is worked in 64 bits.
     """
     steps, _, width, channels = current.shape
     leaks = kept != 1 << decay_bits
@@ -97,7 +115,7 @@ def update_integer_neurons(
                     fires[c] = fired
                     acts[c] = (i != 0) | (v != 0)
                     if fired:
-                        u = u - threshold if soft_reset else 0
+                        u = u - subtract if soft_reset else 0
                     state[c] = u
 
 

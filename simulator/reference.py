@@ -52,11 +52,12 @@ def update_naive(neuron: NeuronModel, current: np.ndarray) -> tuple[np.ndarray, 
                 u = v + (x - (v - rest)) / neuron.tau
             else:
                 u = v - (v - rest) / neuron.tau + x
-            fired = u >= current.dtype.type(neuron.v_threshold)
+            threshold = current.dtype.type(neuron.v_threshold)
+            fired = u > threshold if neuron.strict else u >= threshold
             if not fired:
                 v = u
-            elif neuron.v_reset is None:
-                v = u - neuron.v_threshold
+            elif neuron.soft_reset is not None:
+                v = u - neuron.soft_reset
             else:
                 v = rest
             spikes[(step, *at)], potentials[(step, *at)] = fired, v
@@ -64,7 +65,7 @@ def update_naive(neuron: NeuronModel, current: np.ndarray) -> tuple[np.ndarray, 
 
 
 def update_integers_naive(
-    current: np.ndarray, threshold: int, soft_reset: bool, kept: int, decay_bits: int, limit: int
+    current: np.ndarray, threshold: int, soft_reset: int | None, kept: int, decay_bits: int, limit: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Play integer neurons of input ``current`` [T, ...] one by one, in Python's unbounded integers.
 
@@ -78,6 +79,6 @@ def update_integers_naive(
             u = (leaked if v >= 0 else -leaked) + int(current[(step, *at)])
             u = max(-limit, min(limit, u))
             fired = u >= threshold
-            v = (u - threshold if soft_reset else 0) if fired else u
+            v = (0 if soft_reset is None else u - soft_reset) if fired else u
             spikes[(step, *at)], potentials[(step, *at)] = fired, v
     return spikes, potentials

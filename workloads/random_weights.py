@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from nsim.workloads.lateral import LateralConfig, LateralTransformer
 from nsim.workloads.samplers import DIFFUSION_STEPS
 from nsim.workloads.sddpm import SDDPMConfig, SpikingUNet
 
@@ -77,3 +78,16 @@ def dense_forwards(config: SDDPMConfig, x: np.ndarray, t: np.ndarray) -> list[Ca
         lambda: forward(module, image),
         lambda: forward(channels_last, image.contiguous(memory_format=last)),
     ]
+
+
+def random_lateral(config: LateralConfig, seed: int) -> LateralTransformer:
+    """A lateral selection transformer with weights by its own initialisation from ``seed``, calibrated alike.
+
+    As initialised, lateral neurons have no say (strength 0): what is selected does not change within a call.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        module = LateralTransformer(config)
+        noise = torch.randn(1, config.image_channels, config.image_size, config.image_size)
+        calibrate_batch_norm(module, noise, torch.tensor([DIFFUSION_STEPS // 2]))
+    return module

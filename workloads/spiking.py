@@ -67,12 +67,34 @@ class IFNode(nn.Module):
         return f"v_threshold={self.v_threshold}, v_reset={self.v_reset}"
 
 
+class _ATan(torch.autograd.Function):
+    """The step function x >= 0, with the ATan surrogate (alpha = 2) in the backward pass."""
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor) -> torch.Tensor:
+        ctx.save_for_backward(x)
+        return (x >= 0).to(x.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, grad_spikes: torch.Tensor) -> torch.Tensor:
+        (x,) = ctx.saved_tensors
+        return grad_spikes / (1.0 + (math.pi * x).square())
+
+
+def fire(x: torch.Tensor) -> torch.Tensor:
+    """1 where ``x`` (a potential less its threshold) is at least 0, else 0; trains through the surrogate."""
+    return _ATan.apply(x)
+
+
 class LIFNode(nn.Module):
-    """Leaky integrate-and-fire, inference only.
+    """Leaky integrate-and-fire.
 
     ``decay_input``: ``U = V + (X - (V - v_rest)) / tau``, else ``U = V - (V - v_rest) / tau + X`` with
     ``v_rest = v_reset`` (0 when ``v_reset`` is None); ``S = U >= v_threshold``; hard reset ``V = v_reset``
     where S, or, with ``v_reset=None``, soft reset ``V = U - v_threshold S``.
+
+    Trains through the ATan surrogate (alpha = 2), no gradient through the reset. ``running`` [T, B]: where it
+    is 0 the neurons of that image are left alone in that time step: they do not fire and keep V.
     """
 
     def __init__(
@@ -88,22 +110,27 @@ class LIFNode(nn.Module):
         self.v_threshold = v_threshold
         self.v_reset = v_reset
 
-    def forward(self, current: torch.Tensor) -> torch.Tensor:
+    def forward(self, current: torch.Tensor, running: torch.Tensor | None = None) -> torch.Tensor:
         rest = 0.0 if self.v_reset is None else self.v_reset
         v = torch.full_like(current[0], rest)
-        spikes = torch.empty_like(current)
+        spikes = []
         for step, x in enumerate(current):
             if self.decay_input:
                 u = v + (x - (v - rest)) / self.tau
             else:
                 u = v - (v - rest) / self.tau + x
-            fired = u >= self.v_threshold
-            spikes[step] = fired
+            fired = fire(u - self.v_threshold)
+            reset = fired.detach()
             if self.v_reset is None:
-                v = u - fired.to(u.dtype) * self.v_threshold
+                after = u - reset * self.v_threshold
             else:
-                v = torch.where(fired, self.v_reset, u)
-        return spikes
+                after = torch.where(reset > 0, self.v_reset, u)
+            if running is not None:
+                on = (running[step] != 0).view(-1, *[1] * (x.dim() - 1))
+                fired, after = fired * on, torch.where(on, after, v)
+            spikes.append(fired)
+            v = after
+        return torch.stack(spikes)
 
     def extra_repr(self) -> str:
         return (

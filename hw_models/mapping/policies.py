@@ -38,6 +38,7 @@ def lay_out(network: Network, policy: Policy, chip: AnyChip) -> Network:
 def without_streams(network: Network, policy: Policy) -> Network:
     """The network by a policy, whatever the chip."""
     refuse_step_factors(network)
+    _refuse_host_between_layers(network)
     return expand(network) if policy == "expand" else replace(network, streams=policy)
 
 
@@ -56,3 +57,15 @@ def why_unsupported(policy: Policy, chip: AnyChip) -> str | None:
     if not isinstance(chip, PoolChip):
         return f"how a {chip.family} core stores what a payload is multiplied by is not modelled"
     return None
+
+
+def _refuse_host_between_layers(network: Network) -> None:
+    """Raise MappingError for what the host would have to decide or work out between two spiking layers."""
+    for population in network.populations:
+        fed = population.kind == "analog" and population.host_op is not None
+        if population.gate is not None or fed:
+            op = population.gate.host_op if population.gate is not None else population.host_op
+            raise MappingError(
+                f"{population.name}: the host's {op!r} {'feeds' if fed else 'switches'} it at every step, "
+                "which no layout of this version counts. `nsim check` and nsim.simulate play and count it"
+            )

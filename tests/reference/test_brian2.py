@@ -13,13 +13,20 @@ from nsim.frontends.kernel import Kernel
 from nsim.frontends.network import Network, NeuronModel, Population, Projection
 from nsim.simulator.brian2_reference import check_call, play
 from nsim.simulator.engine import Call, Engine
-from nsim.simulator.neuron_kernels import IF, LIF, LIF_DECAY_INPUT, update_neurons
+from nsim.simulator.neuron_kernels import kernel_parameters, update_neurons
 from nsim.simulator.reference import update_naive
 
 THRESHOLDS = st.floats(0.2, 2)
 RESETS = st.none() | st.just(0.0) | st.floats(-0.5, 0.1)
-MODELS = st.builds(NeuronModel, THRESHOLDS, RESETS) | st.builds(
-    NeuronModel, THRESHOLDS, RESETS, st.floats(1.5, 20, exclude_min=True), st.booleans()
+SUBTRACT = st.none() | st.floats(0.1, 1)
+MODELS = st.builds(NeuronModel, THRESHOLDS, RESETS, strict=st.booleans(), subtract=SUBTRACT) | st.builds(
+    NeuronModel,
+    THRESHOLDS,
+    RESETS,
+    st.floats(1.5, 20, exclude_min=True),
+    st.booleans(),
+    st.booleans(),
+    SUBTRACT,
 )
 STEPS, NEURONS = 12, 300
 
@@ -43,21 +50,8 @@ def test_brian2_agrees_with_the_loops_and_with_the_fast_kernel(neuron: NeuronMod
 
     fast, active = np.empty((2, STEPS, 1, 1, NEURONS), np.uint8)
     final = np.empty((1, 1, NEURONS))
-    code = IF if neuron.tau is None else LIF_DECAY_INPUT if neuron.decay_input else LIF
-    v_reset, soft = neuron.v_reset or 0.0, neuron.v_reset is None
-    update_neurons(
-        0,
-        1,
-        currents[:, None, None, :],
-        code,
-        neuron.tau or 1.0,
-        neuron.v_threshold,
-        v_reset,
-        soft,
-        fast,
-        active,
-        final,
-    )
+    model = kernel_parameters(neuron, currents.dtype)
+    update_neurons(0, 1, currents[:, None, None, :], *model, fast, active, final)
     np.testing.assert_array_equal(spikes, fast[:, 0, 0])
     np.testing.assert_allclose(potentials[-1], final[0, 0], rtol=1e-9, atol=1e-9)
 

@@ -138,6 +138,8 @@ class Parts(nn.Module):
         self.reflect = nn.Conv2d(4, 4, 3, padding=1, padding_mode="reflect")
         self.linear = nn.Linear(4, 4)
         self.fresh = nn.BatchNorm2d(4, track_running_stats=False)
+        self.layer_norm = nn.LayerNorm(4)
+        self.position = nn.Parameter(torch.randn(1, 4, 6, 4))
         nn.init.normal_(self.bn.running_mean)
         nn.init.normal_(self.bn.bias)
 
@@ -185,6 +187,23 @@ class UnusedBranch(Parts):
         return self.read_out(s)
 
 
+class NeuronAfterTheHost(Parts):
+    def forward(self, x, t):
+        return self.read_out(self.neuron(self.swish(self.current(x))))
+
+
+class AddsAConstantMap(Parts):
+    def forward(self, x, t):
+        h = (self.position + self.conv(x)).unsqueeze(0).expand(STEPS, -1, -1, -1, -1)
+        return self.read_out(self.neuron(h) + h)
+
+
+class NormalisesChannels(Parts):
+    def forward(self, x, t):
+        h = self.swish(self.neuron(self.current(x))).mean(0)
+        return self.tail(self.layer_norm(h.permute(0, 2, 3, 1)).permute(0, 3, 1, 2))
+
+
 class ScaledByNumbers(Parts):
     def forward(self, x, t):
         s = self.neuron(2.0 * self.current(0.5 * x))
@@ -204,6 +223,9 @@ class SoftResetLif(Parts):
         HostValueAtEveryStep,
         SameHostModuleTwice,
         SumReadTwiceAtTheTop,
+        NeuronAfterTheHost,
+        AddsAConstantMap,
+        NormalisesChannels,
         UnusedBranch,
         ScaledByNumbers,
         SoftResetLif,
@@ -263,11 +285,6 @@ class SameNeuronTwice(Parts):
 class NeuronWithoutTime(Parts):
     def forward(self, x, t):
         return self.tail(self.neuron(self.conv(x)))
-
-
-class NeuronAfterTheHost(Parts):
-    def forward(self, x, t):
-        return self.read_out(self.neuron(self.swish(self.current(x))))
 
 
 class AddsTheImage(Parts):
@@ -334,18 +351,14 @@ CURRENT = "[T=3, B, C=4, H=6, W=4]"
         (
             BranchesOnValues,
             "BranchesOnValues cannot be traced: symbolically traced variables cannot be used as inputs to "
-            "control flow. Its forward must not branch on tensor values.",
+            "control flow. Its forward must not branch on tensor values, nor loop over a tensor's sizes: "
+            "keep the number of time steps in an attribute.",
         ),
         (
             SameNeuronTwice,
             "neuron: the same neuron module is called twice in one forward; give each place its own",
         ),
         (NeuronWithoutTime, "neuron: a neuron takes [T, B, C, H, W], not [B, C=4, H=6, W=4]"),
-        (
-            NeuronAfterTheHost,
-            f"swish: {CURRENT} of the host cannot be the input of on-chip populations; of what the host "
-            "computes only a current per channel [B, C], added to a convolution's output, can",
-        ),
         (
             AddsTheImage,
             f"the model's forward: adding [B, C=1, H=6, W=4] to {CURRENT} (graph node 'add')" + WAY_OUT,

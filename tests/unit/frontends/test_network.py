@@ -13,7 +13,7 @@ from nsim.errors import UnsupportedOpError
 from nsim.frontends.kernel import Kernel
 from nsim.frontends.lower import lower
 from nsim.frontends.network import HostBias, HostOp, Network, Population, Projection
-from nsim.frontends.neurons import read_neuron
+from nsim.frontends.neurons import neuron_call, read_neuron
 from nsim.workloads.sddpm import over_time
 from nsim.workloads.spiking import IFNode, LIFNode
 
@@ -141,20 +141,35 @@ def test_reads_neuron_parameters() -> None:
     with pytest.raises(UnsupportedOpError) as error:
         read_neuron(IzhikevichNode(), "block.neuron")
     assert str(error.value) == (
-        "block.neuron: IzhikevichNode is not a neuron nsim can read; known are IFNode, LIFNode, "
-        "MultiStepIFNode, MultiStepLIFNode, MultiStepParametricLIFNode, ParametricLIFNode"
+        "block.neuron: IzhikevichNode: has a state beside its potential; use LIFNode or IFNode"
+    )
+    with pytest.raises(UnsupportedOpError) as error:
+        read_neuron(nn.ReLU(), "block.relu")
+    assert str(error.value) == (
+        "block.relu: ReLU is not a neuron nsim can read; known are IAF, IAFCell, IAFSqueeze, IFNode, LIF, "
+        "LIFBoxCell, LIFCell, LIFNode, LIFSqueeze, Lapicque, Leaky, MultiStepIFNode, MultiStepLIFNode, "
+        "MultiStepParametricLIFNode, ParametricLIFNode"
     )
 
 
-def test_reads_a_learned_tau_and_refuses_single_steps() -> None:
+def test_reads_a_learned_tau_and_where_time_is() -> None:
     module = ParametricLIFNode(tau=2.5)
     found = read_neuron(module, "n")
     assert found.tau == pytest.approx(2.5, rel=1e-6)
     assert (found.v_reset, found.decay_input) == (None, True)
+    assert neuron_call(module, "n").time == "first"
     module.step_mode = "s"
+    assert neuron_call(module, "n").time == "none"
+
+
+class Quadratic(LIFNode):
+    def neuronal_charge(self, x: torch.Tensor) -> None: ...
+
+
+def test_a_subclass_with_dynamics_of_its_own_is_refused() -> None:
     with pytest.raises(UnsupportedOpError) as error:
-        read_neuron(module, "block.n")
+        read_neuron(Quadratic(), "block.n")
     assert str(error.value) == (
-        "block.n: ParametricLIFNode plays one step at a time; set its step_mode to 'm' and give it "
-        "[T, B, C, H, W]"
+        "block.n: Quadratic: changes neuronal_charge of LIFNode, so its dynamics are not known; use LIFNode "
+        "as it is"
     )

@@ -114,12 +114,14 @@ def test_same_bytes_for_any_number_of_threads_and_any_batch_split() -> None:
     seed=st.integers(0, 1000),
     tau=st.sampled_from([None, 2.0, 3.0, 1.5]),
     soft=st.booleans(),
+    strict=st.booleans(),
+    subtract=st.none() | st.sampled_from([0.5, 1.5]),
     bits=st.sampled_from([6, 8, 24]),
 )
 def test_state_leaks_saturates_and_resets_as_a_chip_does(
-    seed: int, tau: float | None, soft: bool, bits: int
+    seed: int, tau: float | None, soft: bool, strict: bool, subtract: float | None, bits: int
 ) -> None:
-    neuron = NeuronModel(1.0, None if soft else 0.0, tau, decay_input=False)
+    neuron = NeuronModel(1.0, None if soft else 0.0, tau, False, strict, subtract)
     rng = np.random.default_rng(seed)
     population = Population("n", "neuron", (6, 3, 2), neuron, rng.integers(-20, 21, 6), unit=1 / 16)
     identity = Projection("encode", "x", "n", Kernel(6), (0, 6))
@@ -130,7 +132,10 @@ def test_state_leaks_saturates_and_resets_as_a_chip_does(
     x = rng.integers(-20, 21, (2, 6, 3, 2)) / 16
     call = Engine(network, "int", 1, arithmetic).call(x, np.zeros(2, int), keep_currents=True)
     kept = 4096 if tau is None else round(4096 * (1 - 1 / tau))
-    spikes, potentials = update_integers_naive(call.currents["n"], 16, soft, kept, 12, 2 ** (bits - 1) - 1)
+    taken = int(16 * (subtract or 1.0)) if soft else None
+    spikes, potentials = update_integers_naive(
+        call.currents["n"], 17 if strict else 16, taken, kept, 12, 2 ** (bits - 1) - 1
+    )
     np.testing.assert_array_equal(call.spikes["n"], spikes)
     np.testing.assert_array_equal(call.potentials["n"], potentials[-1])
 

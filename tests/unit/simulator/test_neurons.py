@@ -9,14 +9,15 @@ from hypothesis import strategies as st
 
 from nsim.frontends.kernel import Kernel
 from nsim.frontends.network import Network, NeuronModel, Population, Projection
-from nsim.simulator.engine import Engine, Precision
-from nsim.simulator.neuron_kernels import IF, LIF, LIF_DECAY_INPUT, update_neurons
+from nsim.simulator.engine import Engine, Precision, integer_threshold
+from nsim.simulator.neuron_kernels import kernel_parameters, update_neurons
 from nsim.simulator.reference import update_naive
 
 THRESHOLDS = st.floats(0.1, 2)
 RESETS = st.none() | st.floats(-0.5, 0)
-MODELS = st.builds(NeuronModel, THRESHOLDS, RESETS) | st.builds(
-    NeuronModel, THRESHOLDS, RESETS, st.floats(1, 20), st.booleans()
+SUBTRACT = st.none() | st.floats(0, 2)
+MODELS = st.builds(NeuronModel, THRESHOLDS, RESETS, strict=st.booleans(), subtract=SUBTRACT) | st.builds(
+    NeuronModel, THRESHOLDS, RESETS, st.floats(1, 20), st.booleans(), st.booleans(), SUBTRACT
 )
 
 
@@ -33,21 +34,9 @@ def test_update_equals_plain_loops(
     current = rng.normal(0.5, 0.8, shape).astype(precision) * rng.integers(0, 2, shape).astype(precision)
     spikes, active = np.full(shape, 7, np.uint8), np.full(shape, 7, np.uint8)
     potential = np.empty(shape[1:], precision)
-    code = IF if neuron.tau is None else LIF_DECAY_INPUT if neuron.decay_input else LIF
+    parameters = kernel_parameters(neuron, current.dtype)
     for row in range(shape[1]):
-        update_neurons(
-            row,
-            row + 1,
-            current,
-            code,
-            neuron.tau or 1.0,
-            neuron.v_threshold,
-            neuron.v_reset or 0.0,
-            neuron.v_reset is None,
-            spikes,
-            active,
-            potential,
-        )
+        update_neurons(row, row + 1, current, *parameters, spikes, active, potential)
     expected, potentials = update_naive(neuron, current)
     np.testing.assert_array_equal(spikes, expected)
     np.testing.assert_array_equal(potential, potentials[-1])
@@ -67,6 +56,7 @@ def test_update_equals_plain_loops(
         NeuronModel(0.8, None, 3.0),
         NeuronModel(0.8, -0.2, 3.0, decay_input=False),
         NeuronModel(0.8, None, 3.0, decay_input=False),
+        NeuronModel(0.8, None, 3.0, decay_input=False, strict=True, subtract=1.2),
     ],
     ids=str,
 )
@@ -92,3 +82,18 @@ def test_engine_plays_every_model(neuron: NeuronModel) -> None:
     np.testing.assert_array_equal(call.potentials["n"], potentials[-1])
     assert call.spikes["n"].dtype == call.active["n"].dtype == bool
     assert call.currents == {}
+
+
+@pytest.mark.parametrize("precision", ["float32", "float64"])
+def test_a_strict_threshold_must_be_passed(precision: str) -> None:
+    """At the threshold itself only a neuron that is not strict fires."""
+    half = np.array(0.5, precision)
+    current = np.stack([half, np.nextafter(half, np.array(1, precision))]).reshape(1, 1, 1, 2)
+    for strict, expected in ((False, [True, True]), (True, [False, True])):
+        neuron = NeuronModel(0.5, strict=strict)
+        spikes, active = np.empty(current.shape, np.uint8), np.empty(current.shape, np.uint8)
+        potential = np.empty(current.shape[1:], precision)
+        update_neurons(0, 1, current, *kernel_parameters(neuron, current.dtype), spikes, active, potential)
+        assert spikes.ravel().astype(bool).tolist() == expected
+        assert update_naive(neuron, current)[0].ravel().tolist() == expected
+        assert (integer_threshold(neuron, 0.25) == 3) is strict
