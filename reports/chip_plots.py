@@ -84,7 +84,7 @@ def link_map(links: pd.DataFrame, floor: Floor, title: str) -> Figure:
         figure, axes = _paper(floor, "Packets over every link of the mesh", title)
         for chip in {_chip_at(floor, x, y) for x, y in zip(loads["mesh_x"], loads["mesh_y"], strict=True)}:
             if chip >= floor.chips:
-                _outline(axes, floor, chip, "place without cores, packets pass", "--")
+                _outline(axes, floor, chip, "no cores", "--")
         norm = _norm(loads["packets"], None)
         segments = [
             _segment(floor, d, x, y)

@@ -80,8 +80,10 @@ def test_packets_across_an_empty_place_of_the_array_are_not_drawn_on_nothing() -
     )
     named = link_map(links, Floor(2, 2, 1, chips=3), TITLE).axes[0]
     assert [text.get_text() for text in named.texts] == [
-        *("chip 0", "chip 1", "chip 2"),
-        "place without cores, packets pass",
+        "chip 0",
+        "chip 1",
+        "chip 2",
+        "no cores",
     ]
     assert named.patches[3].get_linestyle() == "--"
     assert named.patches[3].get_xy() == Floor(2, 2, 1, chips=3).corner(3)
