@@ -1,15 +1,25 @@
 # make demo: install into .venv and run the main job on the bundled model.   make test: the tests.
+# make gallery: the figures of docs/gallery.md again, about a minute.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 RUN := runs/demo
+GALLERY := runs/gallery
 
-.PHONY: demo test lint clean
+.PHONY: demo gallery test lint clean
 
 demo: $(VENV)/.installed
 	rm -rf $(RUN)
 	$(BIN)/nsim map sddpm-digits --chip loihi
 	$(BIN)/nsim run sddpm-digits --chip loihi --sampler ddim:50 --seed 0 --out $(RUN)
+
+gallery: $(VENV)/.installed
+	rm -rf $(GALLERY) docs/gallery
+	$(BIN)/nsim run sddpm-digits --chip loihi --sampler ddim:5 --seed 0 --out $(GALLERY)/run
+	$(BIN)/nsim compare $(GALLERY)/run --out $(GALLERY)/compared
+	$(BIN)/nsim sweep sddpm-digits --time-steps 2,4 --sampler ddim:2,ddim:5,ddim:10 --quality 64 --out $(GALLERY)/sweep
+	mkdir -p docs/gallery
+	cp $(GALLERY)/run/*.png $(GALLERY)/compared/waterfall-1.png $(GALLERY)/sweep/*.png docs/gallery/
 
 test: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest

@@ -82,6 +82,9 @@ def link_map(links: pd.DataFrame, floor: Floor, title: str) -> Figure:
     loads = loads.sort_values("packets", kind="stable")  # the busiest are drawn last
     with style():
         figure, axes = _paper(floor, "Packets over every link of the mesh", title)
+        for chip in {_chip_at(floor, x, y) for x, y in zip(loads["mesh_x"], loads["mesh_y"], strict=True)}:
+            if chip >= floor.chips:
+                _outline(axes, floor, chip, "no cores", "--")
         norm = _norm(loads["packets"], None)
         segments = [
             _segment(floor, d, x, y)
@@ -95,11 +98,15 @@ def link_map(links: pd.DataFrame, floor: Floor, title: str) -> Figure:
     return figure
 
 
+def _chip_at(floor: Floor, mesh_x: int, mesh_y: int) -> int:
+    """The chip, or the empty place in the array of chips, that a tile of the joined meshes belongs to."""
+    return mesh_y // floor.tiles_y * floor.per_row + mesh_x // floor.tiles_x
+
+
 def _segment(floor: Floor, direction: str, mesh_x: int, mesh_y: int) -> list[tuple[float, float]]:
     """A link as a line between two tiles' middles, the two ways beside each other; stubs between chips."""
-    chip_x, tile_x = divmod(mesh_x, floor.tiles_x)
-    chip_y, tile_y = divmod(mesh_y, floor.tiles_y)
-    left, top = floor.corner(chip_y * floor.per_row + chip_x)
+    tile_x, tile_y = mesh_x % floor.tiles_x, mesh_y % floor.tiles_y
+    left, top = floor.corner(_chip_at(floor, mesh_x, mesh_y))
     x, y = left + tile_x + 0.5, top + tile_y + 0.5
     dx, dy = {"east": (1, 0), "west": (-1, 0), "north": (0, -1), "south": (0, 1)}[direction]
     leaves = not (0 <= tile_x + dx < floor.tiles_x and 0 <= tile_y + dy < floor.tiles_y)
@@ -148,24 +155,28 @@ def _norm(values: pd.Series, top: float | None) -> Normalize:
 
 
 def _paper(floor: Floor, head: str, title: str) -> tuple[Figure, Axes]:
-    """An empty figure with the outline of every chip and of its tiles, numbered where there are several."""
-    from matplotlib.patches import Rectangle
-
+    """An empty figure with the outline of every chip, numbered where there are several."""
     width, height = floor.size
     figure = new_figure(min(8.0, max(2.2, 0.86 * WIDTH_IN * height / width + 0.6)), head, title)
     axes = figure.subplots()
     for chip in range(floor.chips):
-        left, top = floor.corner(chip)
-        outline = Rectangle((left, top), floor.tiles_x, floor.tiles_y, fill=False, linewidth=0.5)
-        outline.set_edgecolor("#777777")
-        axes.add_patch(outline)
-        if floor.chips > 1:
-            axes.text(left, top - 0.1, f"chip {chip}", fontsize=6, va="bottom")
+        _outline(axes, floor, chip, f"chip {chip}" if floor.chips > 1 else "", "-")
     axes.set_xlim(-0.3, width + 0.3)
     axes.set_ylim(height + 0.3, -2 * GAP)
     axes.set_aspect("equal")
     axes.set_axis_off()
     return figure, axes
+
+
+def _outline(axes: Axes, floor: Floor, chip: int, name: str, dash: str) -> None:
+    """The edge of a chip, named above its left corner."""
+    from matplotlib.patches import Rectangle
+
+    left, top = floor.corner(chip)
+    edge = Rectangle((left, top), floor.tiles_x, floor.tiles_y, fill=False, linewidth=0.5, linestyle=dash)
+    edge.set_edgecolor("#777777")
+    axes.add_patch(edge)
+    axes.text(left, top - 0.1, name, fontsize=6, va="bottom")
 
 
 def _bar(figure: Figure, axes: Axes, picture: ScalarMappable, label: str) -> None:

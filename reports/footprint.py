@@ -15,7 +15,7 @@ from nsim.hw_models.mapping.policies import POLICIES, Policy
 from nsim.hw_models.mapping.schedule import Schedule
 from nsim.hw_models.spec import ChipSpec
 from nsim.reports.estimate import static_estimates
-from nsim.simulator.core_counts import calls_beside_cores
+from nsim.simulator.host_counts import calls_beside_cores
 from nsim.units import NS_PER_MS, PJ_PER_UJ
 
 

@@ -52,7 +52,7 @@ def papers_rule(facts: Mapping[str, Any], title: str) -> Figure:
             axes.barh(i, energy / PJ_PER_UJ, 0.7, color=colour, hatch=hatch, edgecolor="white", linewidth=0)
         _log_energies(axes, [energy for _, energy, _ in rows])
         name_rows(axes, [name for name, _, _ in rows])
-        note = textwrap.fill(f"papers' rule: {ac_pj:g} pJ per AC, {mac_pj:g} pJ per MAC", NOTE_CHARACTERS)
+        note = f"papers' rule:\n{ac_pj:g} pJ per AC\n{mac_pj:g} pJ per MAC"
         draw_legend(axes, [], [], note)
     return figure
 
@@ -100,7 +100,8 @@ def tornado(frame: pd.DataFrame, total_pj: float, unknown: Sequence[str], title:
         axes.margins(x=0.12)
         axes.set_xlabel(f"energy of the run ({unit})")
         name_rows(axes, [_wrapped(causes) for causes in frame["causes"]] or ["no figure has a range"])
-        note = f"all others as published: {total:.3g} {unit}. Numbers: ends of the range, in pJ or mW"
+        total_text = f"{total:.3g}\N{NO-BREAK SPACE}{unit}"
+        note = f"all others as published: {total_text}. Numbers: ends of the range, in pJ or mW"
         outside = f"outside, no published figure: {', '.join(unknown)}" if unknown else ""
         notes = [textwrap.fill(part, NOTE_CHARACTERS) for part in (note, outside) if part]
         labels = ["figure at its low", "figure at its high"][: len(handles)]

@@ -182,7 +182,7 @@ def rates(operations: pd.DataFrame, populations: Sequence[str], title: str) -> F
             extent=(steps[0] - 0.5, steps[-1] + 0.5, len(names) - 0.5, -0.5),
         )
         name_rows(axes, names)
-        _whole_numbers(axes)
+        whole_numbers(axes)
         axes.set_xlabel("sampler step")
         bar = figure.colorbar(picture, ax=axes, label="spikes per neuron and time step", aspect=30)
         bar.outline.set_visible(False)
@@ -323,7 +323,7 @@ def _stack(axes: Axes, parts: pd.DataFrame, colours: Mapping[str, str]) -> list[
         base = top
     axes.set_xlim(edges[0], edges[-1])
     axes.set_ylim(0, base.max() * 1.08 or 1)
-    _whole_numbers(axes)
+    whole_numbers(axes)
     return handles
 
 
@@ -372,7 +372,8 @@ def name_rows(axes: Axes, names: Sequence[str]) -> None:
     axes.tick_params(axis="y", length=0)
 
 
-def _whole_numbers(axes: Axes) -> None:
+def whole_numbers(axes: Axes) -> None:
+    """Put ticks of the x axis at whole numbers only."""
     from matplotlib.ticker import MaxNLocator
 
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))

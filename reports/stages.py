@@ -10,8 +10,8 @@ import pandas as pd
 
 from nsim.hw_models.mapping.mapping import Mapping
 from nsim.reports.step_meter import StepMeter, Timing
-from nsim.simulator.core_counts import calls_beside_cores
 from nsim.simulator.engine import Precision
+from nsim.simulator.host_counts import calls_beside_cores
 
 
 def stages_of(

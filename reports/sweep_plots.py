@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from nsim.reports.plots import NOTE_CHARACTERS, WIDTH_IN, save, style
+from nsim.reports.plots import NOTE_CHARACTERS, WIDTH_IN, save, style, whole_numbers
 from nsim.reports.sweep import Sweep
 from nsim.reports.sweep_axes import AXES
 from nsim.units import NS_PER_S, PJ_PER_J
@@ -86,6 +86,8 @@ def curves(table: pd.DataFrame, axis: str, others: Sequence[str], title: str) ->
         if ticks is not None:
             rows[-1].set_xticks(list(ticks), list(ticks.values()))
             rows[-1].margins(x=0.1)
+        elif all(place.is_integer() for place in places.values()):
+            whole_numbers(rows[-1])
         rows[-1].set_xlabel(_words(axis))
         if others:
             names = [describe(line.iloc[0], others) for line in lines]

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from functools import lru_cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 
@@ -50,20 +52,33 @@ def sddpm_call(precision: Precision) -> Iterator[Measurement]:
 
 
 def sddpm_memory() -> Iterator[Measurement]:
-    """Peak memory of a process that makes and calls the network in float32; bytes of weights per synapse."""
-    made = subprocess.run([sys.executable, "-c", MEMORY], check=True, capture_output=True, text=True)
+    """Peak memory of a process that loads the network from its file and calls it; and of its weights.
+
+    The file is written by another process, whose random weights and calibration take memory of their own.
+    """
+    with TemporaryDirectory() as folder:
+        file = str(Path(folder) / "sddpm-cifar10.pt")
+        subprocess.run([sys.executable, "-c", SAVE, file], check=True)
+        made = subprocess.run([sys.executable, "-c", LOAD, file], check=True, capture_output=True, text=True)
     peak, weights, synapses = json.loads(made.stdout)
     yield Measurement("sddpm_peak_memory", peak / 2**20, "MiB")
     yield Measurement("sddpm_weight_bytes_per_synapse", weights / synapses, "B")
 
 
-MEMORY = """
+SAVE = """
+import sys
+import torch
+from nsim.workloads.random_weights import random_unet
+from nsim.workloads.sddpm import SDDPMConfig
+weights = random_unet(SDDPMConfig(), 0).state_dict()
+torch.save({"net_model": weights, "optim": {}, "step": 0, "x_T": torch.zeros(1, 3, 32, 32)}, sys.argv[1])
+"""
+LOAD = """
 import json, resource, sys
 import numpy as np
 import nsim
 from nsim.simulator.engine import Engine
-from nsim.workloads.named import random_model
-network = random_model("sddpm-cifar10").network
+network = nsim.load(sys.argv[1]).network
 engine = Engine(network)
 engine.call(np.zeros((1, 3, 32, 32), np.float32), np.array([500]))
 shape = {p.name: p.shape[1:] for p in network.populations}

@@ -21,8 +21,8 @@ from nsim.hw_models.mapping.policies import POLICIES, Policy, lay_out
 from nsim.hw_models.mapping.pool import partition_pool
 from nsim.hw_models.spec import ChipSpec, PoolChip
 from nsim.reports.footprint import operations_on_cores
-from nsim.simulator.core_counts import calls_beside_cores
 from nsim.simulator.engine import Engine
+from nsim.simulator.host_counts import calls_beside_cores
 from tests.networks import BLOCKS, join, map_on, model_of, random_network, small_loihi
 
 LOIHI = load_chip("loihi")

@@ -73,6 +73,24 @@ def test_links_both_ways_do_not_cover_each_other(floor: Floor) -> None:
     assert stub[1, 0] == pytest.approx(2 + GAP / 2)  # half way to the next chip
 
 
+def test_packets_across_an_empty_place_of_the_array_are_not_drawn_on_nothing() -> None:
+    """Three chips of 2 x 2 tiles stand in a square of four."""
+    links = pd.DataFrame(
+        {"sampler_step": 0, "direction": "east", "mesh_x": [0, 2], "mesh_y": [0, 2], "packets": [4, 5]}
+    )
+    named = link_map(links, Floor(2, 2, 1, chips=3), TITLE).axes[0]
+    assert [text.get_text() for text in named.texts] == [
+        "chip 0",
+        "chip 1",
+        "chip 2",
+        "no cores",
+    ]
+    assert named.patches[3].get_linestyle() == "--"
+    assert named.patches[3].get_xy() == Floor(2, 2, 1, chips=3).corner(3)
+    within = link_map(links[:1], Floor(2, 2, 1, chips=3), TITLE).axes[0]
+    assert len(within.patches) == 3
+
+
 def test_many_chips_are_laid_in_rows() -> None:
     floor = Floor(8, 4, 2, chips=12)
     assert floor.per_row == 3

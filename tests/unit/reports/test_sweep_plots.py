@@ -56,6 +56,7 @@ def test_curves_join_an_axis_in_order(table: pd.DataFrame) -> None:
 def test_curves_without_quality_or_other_axes(table: pd.DataFrame) -> None:
     one = table[table["sampler"] == "ddim:10"].drop(columns="frechet_distance")
     figure = curves(one, "time_steps", [], "digits")
+    assert all(tick.is_integer() for tick in figure.axes[-1].get_xticks())
     assert len(figure.axes) == 2
     assert figure.axes[0].get_legend() is None
     assert figure.axes[1].get_xlabel() == "time steps"
