@@ -14,22 +14,13 @@ from torch import fx, nn
 
 from nsim.errors import UnsupportedOpError
 from nsim.frontends.builder import NetworkBuilder, Ref, Sum, Value, join_path, unsupported
+from nsim.frontends.layers import as_array, channel_parts
 from nsim.frontends.network import Gate, Network, Population
 from nsim.frontends.neurons import is_neuron, neuron_call, read_neuron
-from nsim.frontends.ops import (
-    ARITHMETIC,
-    BATCH_FIRST_AXES,
-    BATCH_FIRST_MAP_AXES,
-    FUNCTIONS,
-    IMAGE_AXES,
-    MAP_AXES,
-    MODULES,
-    STEP_AXES,
-    as_array,
-    channel_parts,
-)
+from nsim.frontends.ops import ARITHMETIC, FUNCTIONS, MODULES
 from nsim.frontends.steps import roll_steps
 from nsim.frontends.torch_fx import attribute, owner, trace
+from nsim.frontends.views import BATCH_FIRST_AXES, BATCH_FIRST_MAP_AXES, IMAGE_AXES, MAP_AXES, STEP_AXES
 
 BATCH = 3
 """Stand-in batch size for working out shapes; any number would do."""

@@ -12,6 +12,15 @@ from collections.abc import Sequence
 Axes = tuple[tuple[str, ...], ...]
 Sizes = dict[str, int]
 
+MAP_AXES = (("T", "B"), ("C",), ("H",), ("W",))
+STEP_AXES = (("T",), ("B",), ("C",), ("H",), ("W",))
+BATCH_FIRST_AXES = (("B",), ("T",), ("C",), ("H",), ("W",))
+BATCH_FIRST_MAP_AXES = (("B", "T"), ("C",), ("H",), ("W",))
+IMAGE_AXES = (("B",), ("C",), ("H",), ("W",))
+GATE_AXES = (("T",), ("B",), (), (), ())
+LAYER_AXES = (MAP_AXES, BATCH_FIRST_MAP_AXES, IMAGE_AXES)
+"""What a layer of torch may be given: maps of every step, or of an image that does not change."""
+
 
 def shape_of(axes: Axes, sizes: Sizes) -> tuple[int, ...]:
     """Dimensions that a tensor of these axes has."""

@@ -18,7 +18,7 @@ import numpy as np
 
 from nsim.frontends.network import Network, Projection
 from nsim.hw_models.mapping.axons import Cuts, axon_channels, axon_groups, channel_targets, spiking_inputs
-from nsim.hw_models.mapping.grid import CoreGrid, segment_reached
+from nsim.hw_models.mapping.grid import CoreGrid
 from nsim.hw_models.mapping.listed import ListedMapping
 from nsim.hw_models.mapping.mapping import Mapping
 from nsim.simulator.count_kernels import count_by_unit, sum_by_core
@@ -178,7 +178,6 @@ class _Path:
 
 def _path(network: Network, projection: Projection, group: list[Projection], grid: CoreGrid) -> _Path:
     source = network.population_by_name[projection.source].shape
-    row_hit, column_hit = segment_reached(projection, grid, source)
     rows, columns = (
         _joined(projection, axis, source[1 + axis], cuts)
         for axis, cuts in ((0, grid.rows), (1, grid.columns))
@@ -186,6 +185,7 @@ def _path(network: Network, projection: Projection, group: list[Projection], gri
     fed = _spread(rows, columns, np.stack([channel_targets(projection, cut) for cut in grid.channels]))
     if projection is not group[0]:
         return _Path(grid, fed, None, None)
+    row_hit, column_hit = rows > 0, columns > 0
     sending = np.stack([axon_channels(group, cut) for cut in grid.channels])
     return _Path(grid, fed, _spread(row_hit, column_hit, sending), (row_hit, column_hit, sending))
 
