@@ -197,7 +197,7 @@ def operations(operations: pd.DataFrame, laid_out: pd.DataFrame, title: str) -> 
     """
     count = len(_steps(operations))
     block = operations.layer.map(_block)
-    traced = operations.groupby(block, sort=False)[["ac", "graded_ac", "mac"]].sum() / count
+    traced = operations.groupby(block, sort=False)[["ac", "graded_ac", "mac", "spike_product"]].sum() / count
     laid = laid_out.groupby(laid_out.layer.map(_block), sort=False).ac.sum() / count
     rows = traced.reindex(traced.index.union(laid.index, sort=False)).assign(laid_out=laid).fillna(0)
     rows = rows[rows.sum(axis=1) > 0]
@@ -206,6 +206,7 @@ def operations(operations: pd.DataFrame, laid_out: pd.DataFrame, title: str) -> 
         "laid_out": ("AC, as laid out", {"marker": "o", "color": "#004c7a"}),
         "graded_ac": ("graded AC, as traced", {"marker": "+", "color": "#009e73"}),
         "mac": ("MAC, as traced", {"marker": "x", "color": "#d55e00"}),
+        "spike_product": ("spike x spike, as traced", {"marker": "^", "color": "#8f4b70"}),
     }
     with style():
         from matplotlib.ticker import EngFormatter

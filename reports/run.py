@@ -26,7 +26,7 @@ from nsim.reports.papers_rule import PapersRule, papers_rule
 from nsim.reports.played_steps import play_steps
 from nsim.reports.run_folder import RunFolder
 from nsim.reports.run_manifest import run_manifest
-from nsim.reports.stages import all_cores, beside_cores, stages_of
+from nsim.reports.stages import all_cores, stages_of
 from nsim.reports.step_meter import Timing
 from nsim.reports.traced_layers import traced_layers
 from nsim.reports.uncertainty import DRAWS, Uncertainty, uncertainty
@@ -124,7 +124,6 @@ def _write_mapping(folder: RunFolder, mapping: Mapping) -> None:
     folder.write_table("capacities", pd.DataFrame(capacities, columns=["layer", "resource", "available"]))
     layers = [traced_layers(part.model.network).assign(network=i) for i, part in enumerate(mapping.parts)]
     folder.write_table("traced_layers", pd.concat(layers, ignore_index=True))
-    folder.write_table("beside_cores", beside_cores(mapping))
 
 
 class Run:
@@ -364,7 +363,7 @@ class Run:
 
     @cached_property
     def _counts(self) -> pd.DataFrame:
-        return self._filled(event_totals(self.folder, self.cores["layer"].to_list(), self.images))
+        return self._filled(event_totals(self.folder, self.cores["layer"].to_list()))
 
     def _filled(self, frame: pd.DataFrame) -> pd.DataFrame:
         """Steps that were not measured, like their nearest measured ones: every total is one of all steps."""

@@ -5,8 +5,8 @@
     cores.parquet             the mapping, one row per core
     capacities.parquet        the most that a core of each layer may use of each resource
     projections.parquet       the model as traced, one row per projection and host operation
-    beside_cores.parquet      what every call of one image costs beside the cores
     events/0007.parquet       sampler step 7: every event, by tick and core, summed over images
+    beside/0007.parquet       what happened beside the cores: by layer and event, summed over images
     operations/0007.parquet   the model as traced: operations by layer and time step
     latency/0007.parquet      time of every tick, by image
     times/0007.parquet        the same ticks timed with the chip's other calibrations
@@ -38,9 +38,10 @@ import pyarrow.parquet as pq
 from nsim import __version__
 from nsim.errors import RunError
 from nsim.reports.run_lock import HOLDER, LOCK, sole_writer
+from nsim.simulator.algorithm_counts import COLUMNS as OPERATIONS
 
-TABLES = ("cores", "capacities", "traced_layers", "beside_cores")
-STEP_TABLES = ("events", "operations", "latency", "times", "links")
+TABLES = ("cores", "capacities", "traced_layers")
+STEP_TABLES = ("events", "beside", "operations", "latency", "times", "links")
 
 KEYS = (
     *("complete", "weight_bits", "model", "chip", "chip_sha256", "calibration", "cores", "chips", "policy"),
@@ -55,9 +56,9 @@ COLUMNS = {
     "cores": ("core", "chip", "tile_x", "tile_y", "layer", "network"),
     "capacities": ("layer", "resource", "available"),
     "traced_layers": ("layer", "kind", "input", "source", "target", "dense_macs", "network"),
-    "beside_cores": ("network", "layer", "event", "count"),
     "events": ("tick", "core"),
-    "operations": ("layer", "time_step", "ac", "graded_ac", "mac", "elementwise", "updates", "spikes"),
+    "beside": ("layer", "event", "count"),
+    "operations": ("layer", "time_step", *OPERATIONS),
     "latency": ("image", "tick", "core_ns", "barrier_ns", "time_ns", "busiest_core", "busiest_layer"),
     "times": ("calibration", "image", "tick", "time_ns"),
     "links": ("direction", "mesh_x", "mesh_y", "packets"),

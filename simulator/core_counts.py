@@ -21,9 +21,11 @@ from nsim.hw_models.mapping.axons import Cuts, axon_channels, axon_groups, chann
 from nsim.hw_models.mapping.grid import CoreGrid
 from nsim.hw_models.mapping.listed import ListedMapping
 from nsim.hw_models.mapping.mapping import Mapping
+from nsim.simulator import attention
 from nsim.simulator.count_kernels import count_by_unit, sum_by_core
 from nsim.simulator.engine import Call
 from nsim.simulator.host_counts import calls_beside_cores
+from nsim.simulator.turns import Turns
 
 CORE_EVENTS = (
     "synaptic_event_conv",
@@ -45,13 +47,13 @@ PACKET_MAPS = ("packet_out", "tile_local", "hop_x", "hop_y", "chip_crossing")
 class EventCounts:
     """Events of one call.
 
-    ``per_core``: event to counts [B, ticks, cores] (int64; float64 for an expectation); ``per_call``: (layer,
-    event) to the count for one image, for what happens beside the cores. Layers of cores: ``mapping``.
+    ``per_core``: event to counts [B, ticks, cores] (int64; float64 for an expectation); ``beside``: (layer,
+    event) to the count of all images, for what happens beside the cores. Layers of cores: ``mapping``.
     """
 
     mapping: Mapping | ListedMapping
     per_core: dict[str, np.ndarray]
-    per_call: dict[tuple[str, str], int]
+    beside: dict[tuple[str, str], float]
 
     @property
     def ticks(self) -> int:
@@ -66,7 +68,7 @@ class CoreCounter:
         self.mapping = mapping
         self.network = mapping.laid_out
         self.ticks = mapping.ticks
-        self.per_call = calls_beside_cores(mapping)
+        self._attention = [op for op in self.network.host_ops if op.kind == "attention"]
         paths: dict[str, list[_Path]] = {name: [] for name in mapping.grids}
         for name, grid in mapping.grids.items():
             for group in axon_groups(spiking_inputs(self.network, name)):
@@ -90,24 +92,39 @@ class CoreCounter:
                 sender = self._senders[name]
                 updated = sender.active(call.active[name])
                 self._sent(sender, call.spikes[name], ticks, cores, events)
-            # read-out elements take part in every step
+            elif name in call.running:
+                updated = updated * call.running[name].T[:, :, None]
+            # read-out elements take part in every step in which they run
             events["update_active"][:, ticks, cores] += updated
             events["update_idle"][:, ticks, cores] -= updated
-        return EventCounts(self.mapping, events, self.per_call)
+        beside = calls_beside_cores(self.mapping, Turns.played(call))
+        for op in self._attention:
+            products = attention.products(op, [call.spikes[name] for name in op.inputs])
+            beside[op.name, "host_spike_product"] = int(products.sum())
+        return EventCounts(self.mapping, events, beside)
 
     def expect(self, rate: float) -> EventCounts:
         """Expected events of one image when every neuron fires with probability ``rate`` at every step.
 
-        Every neuron is updated whatever the rate; all else grows with the spikes.
+        Every neuron is updated whatever the rate; all else grows with the spikes. What a router switches runs
+        as often as candidates are selected, k of N.
         """
         shape = (self.network.time_steps, 1)
         ones = {p.name: np.ones((*shape, *p.shape), bool) for p in self.network.neurons}
-        full = self.count(Call(self.network, np.empty((1, 0)), ones, ones, {}))
+        full = self.count(Call(self.network, np.empty((1, 0)), ones, ones, {})).per_core
+        shares = [self.network.share(name) for name in self.mapping.grids]
+        # spikes pass between populations that are switched together, so that one share holds for both ends
+        share = np.repeat(shares, [grid.size for grid in self.mapping.grids.values()])
         expected = {
-            event: counts * (1.0 if event.startswith("update") else rate)
-            for event, counts in full.per_core.items()
+            event: counts * share * (1.0 if event.startswith("update") else rate)
+            for event, counts in full.items()
         }
-        return EventCounts(self.mapping, expected, self.per_call)
+        expected["update_idle"] = full["update_idle"] + full["update_active"] - expected["update_active"]
+        beside = calls_beside_cores(self.mapping)
+        for op in self._attention:
+            products = self.network.time_steps * attention.expected_products(op, rate)
+            beside[op.name, "host_spike_product"] = products
+        return EventCounts(self.mapping, expected, beside)
 
     def _window(self, name: str) -> tuple[slice, slice]:
         """Ticks in which a population runs, and its cores."""
