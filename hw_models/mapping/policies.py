@@ -82,6 +82,6 @@ def _refuse_halves(network: Network) -> None:
         if source.kind == "neuron" and source.gate != target.gate and between is not None:
             raise MappingError(
                 f"{p.name}: {p.target!r} hears {p.source!r}, but {between.host_op!r} does not switch the two "
-                "together: cores would be sent what they must not add up. Put a stream between them, a sum that "
-                "is not spikes"
+                "together: cores would get what they must not add up. Put a stream between them, a sum that "
+                "does not spike"
             )
