@@ -20,6 +20,7 @@ from nsim.reports.energy import energy_figures
 from nsim.reports.energy_models import energy_models, side_by_side
 from nsim.reports.plots import style
 from nsim.reports.run import Run
+from nsim.reports.run_lock import sole_writer_around
 from nsim.reports.tables import per_call_facts
 from nsim.units import NS_PER_MS, PJ_PER_UJ
 
@@ -87,9 +88,10 @@ class Section:
 
 def write_report(run: Run, path: Path) -> Path:
     """Write a run's page, whole or not at all; the same run gives the same bytes."""
-    part = path.with_name(path.name + ".part")
-    part.write_text(report_html(run), encoding="utf-8")
-    os.replace(part, path)
+    page, part = report_html(run), path.with_name(path.name + ".part")
+    with sole_writer_around(path):
+        part.write_text(page, encoding="utf-8")
+        os.replace(part, path)
     return path
 
 

@@ -6,6 +6,7 @@ and returns a matplotlib Figure that belongs to no global state. ``save`` writes
 
 from __future__ import annotations
 
+import os
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -256,10 +257,13 @@ def samples(images: np.ndarray, title: str) -> Figure:
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Write ``path``.png and ``path``.svg; the same figure gives the same bytes."""
-    with style():
-        figure.savefig(f"{path}.png", metadata={"Software": None})
-        figure.savefig(f"{path}.svg", metadata={"Date": None})
+    """Write ``path``.png and ``path``.svg, each whole or not at all; the same figure gives the same bytes."""
+    unsigned: dict[str, dict[str, None]] = {"png": {"Software": None}, "svg": {"Date": None}}
+    for form, metadata in unsigned.items():
+        part = path.with_name(f"{path.name}.{form}.part")
+        with style():
+            figure.savefig(part, format=form, metadata=metadata)
+        os.replace(part, path.with_name(f"{path.name}.{form}"))
 
 
 def new_figure(height: float, what: str, where: str) -> Figure:

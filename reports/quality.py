@@ -12,7 +12,7 @@ from nsim.errors import RunError
 from nsim.frontends.model import Model
 from nsim.frontends.quantize import quantize
 from nsim.hw_models.mapping.policies import Policy, without_streams
-from nsim.reports.run import Progress
+from nsim.reports.run_sampler import Progress
 from nsim.simulator.engine import Engine
 from nsim.workloads.digits import IMAGE_SIZE
 from nsim.workloads.samplers import initial_noise, parse_sampler, trajectory
