@@ -15,6 +15,7 @@ from nsim.hw_models.spec import Calibration, ChipSpec
 from nsim.reports.detail_steps import extrapolate, fill_steps
 from nsim.reports.energy import Activity, EnergyReport, price
 from nsim.reports.event_totals import event_totals
+from nsim.reports.layer_operations import layer_operations
 from nsim.reports.papers_rule import PapersRule, papers_rule
 from nsim.reports.run_folder import RunFolder
 from nsim.reports.uncertainty import DRAWS, Uncertainty, uncertainty
@@ -131,6 +132,15 @@ class Run:
         """The model as traced: sampler_step, layer, time_step, ac, graded_ac, mac, elementwise, ..."""
         return self._attributed(self._operations)
 
+    def layer_operations(self) -> pd.DataFrame:
+        """Layers on cores, as traced beside as laid out: layer, traced_ac, traced_graded_ac, traced_mac,
+        laid_out_ac, laid_out_mac; all sampler steps and images added up, see `layer_operations`.
+        """
+        known = self._readers.dropna(subset="read_by")
+        readers = dict(zip(known["layer"], known["read_by"], strict=True))
+        layers = self.cores["layer"].unique().tolist()
+        return self._attributed(layer_operations(self._operations, self._counts, readers, layers))
+
     def latency(self) -> pd.DataFrame:
         """sampler_step, image, tick, core_ns, barrier_ns, time_ns, busiest_core, busiest_layer.
 
@@ -240,6 +250,10 @@ class Run:
         return self._times[self._times["calibration"] == calibration]
 
     @cached_property
+    def _readers(self) -> pd.DataFrame:
+        return self.folder.table("readers")
+
+    @cached_property
     def _reports(self) -> dict[str, EnergyReport]:
         return {}
 
@@ -297,6 +311,10 @@ class _NetworkRun(Run):
     @cached_property
     def traced_layers(self) -> pd.DataFrame:
         return self._of_network(self._whole.traced_layers)
+
+    @cached_property
+    def _readers(self) -> pd.DataFrame:
+        return self._of_network(self._whole._readers)
 
     @cached_property
     def _operations(self) -> pd.DataFrame:
