@@ -206,7 +206,7 @@ def test_a_cause_without_a_figure_is_listed_and_not_drawn() -> None:
     assert notes(never) == "no published figure: packet in"
     (bare,) = plots.energy(frame.assign(energy_pj=np.nan), TITLE).axes
     assert stacked(bare) == [] and legend(bare) == []
-    assert notes(bare).startswith("no published figure: synaptic_event_conv, synaptic_event_dense,")
+    assert notes(bare).startswith("no published figure: synaptic event conv, synaptic event dense,")
     (priced,) = plots.energy(frame.dropna(subset="energy_pj"), TITLE).axes
     assert notes(priced) == ""
 
