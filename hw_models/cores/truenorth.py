@@ -47,13 +47,13 @@ def fault_of(crossbar: Crossbar, core: CrossbarCore) -> str | None:
 def levels_needed(weights: np.ndarray, core: CrossbarCore) -> tuple[int, ...]:
     """The axon levels from which every one of the integer ``weights`` is a sum of some, one axon for each.
 
-    All values are used as they are if there are no more than those of the code; else the code of their range
-    (`level_code`). Ternary weights need (-1, 1), weights of -8..7 need (-8, 1, 2, 4).
+    All values are used as they are if a core has types for them and there are no more than the code's; else
+    the code of their range (`level_code`). Ternary weights need (-1, 1), weights of -8..7 need (-8, 1, 2, 4).
     """
     values = np.unique(weights)
     distinct = tuple(int(v) for v in values[values != 0])
     code = level_code(int(values.min(initial=0)), int(values.max(initial=0)), core)
-    return distinct if len(distinct) <= len(code) else code
+    return distinct if len(distinct) <= min(len(code), core.axon_types.value) else code
 
 
 def level_code(low: int, high: int, core: CrossbarCore) -> tuple[int, ...]:

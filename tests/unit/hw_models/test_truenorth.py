@@ -86,7 +86,7 @@ def test_a_programmed_crossbar_adds_up_to_the_weights(
         (np.ones((257, 1), int), "axons: needs 257, a core has 256"),
         (np.tile([[1], [-1]], (65, 1)), "axons: needs 260, a core has 256"),
         (np.ones((1, 257), int), "neurons: needs 257, a core has 256"),
-        (np.arange(32)[:, None], "axons: needs 288, a core has 256"),
+        (np.arange(64)[:, None], "axons: needs 512, a core has 256"),
         (np.array([[256]]), "weight: needs 256, a core has 255"),
         (np.array([[-257]]), "weight below zero: needs 257, a core has 256"),
     ],
