@@ -3,8 +3,8 @@
 A neuron whose inputs need more axons than a core has gets its sum from several cores. On each, two *twins*
 hear a part of the inputs, one with the weights and one with their negatives, all in one tick. A twin has
 threshold 1, subtracts it when it fires, and its potential ends at 0 from below: the twin of a positive sum s
-fires s times, one spike a tick, the other one not at all. The *final* neuron adds +1 for a spike of the first and -1
-for one of the second, so that after as many ticks as the largest part can need it has the whole sum.
+fires s times, one spike a tick, the other one not at all. The *final* neuron adds +1 for a spike of the first
+and -1 for one of the second, so that after as many ticks as the largest part can need it has the whole sum.
 
 On the way there it may be above its threshold when it should not be. So its threshold is raised by a *gate*
 that no sum can reach. In the last tick an axon that is always active in it adds the gate (several axons, as
