@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from nsim.cli_footprint import footprint
 from nsim.cli_options import (
     CalibrationOption,
     ChipOption,
@@ -472,6 +473,7 @@ def quality(
     show(facts if as_json else quality_tables(facts))
 
 
+app.command()(footprint)
 app.command()(quantise)
 app.command()(sweep)
 
