@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from nsim.cli_footprint import footprint
 from nsim.cli_options import (
     CalibrationOption,
     ChipOption,
@@ -147,7 +148,7 @@ def run(
     import nsim
     from nsim.reports.cost import check_run
     from nsim.reports.energy_models import energy_facts, energy_tables, parse_energy
-    from nsim.reports.run import run_sampler
+    from nsim.reports.run_sampler import run_sampler
     from nsim.reports.tables import run_facts, run_tables
     from nsim.reports.workers import Workers
 
@@ -176,8 +177,8 @@ def run(
             resume=resume is not None,
             detail_steps=detail_steps,
             workers=elsewhere,
+            figures=True,
         )
-    done.plot.save_all(folder)
     priced = energy_facts(done, models) if models else {}
     if as_json:
         show({**run_facts(done), "energy_models": priced.get("per_call", [])})
@@ -472,6 +473,7 @@ def quality(
     show(facts if as_json else quality_tables(facts))
 
 
+app.command()(footprint)
 app.command()(quantise)
 app.command()(sweep)
 
