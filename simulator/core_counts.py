@@ -95,16 +95,15 @@ class CoreCounter:
         return EventCounts(self.mapping, events, self.per_call)
 
     def _blank(self, batch: int) -> np.ndarray:
-        """Counts [events, B, ticks, cores] before a call: all neurons idle, but read-out elements take part
-        in every step.
+        """Counts [events, B, ticks, cores] before a call: neurons idle, read-out elements updated.
 
-        In memory that an earlier call has left, only what is added to is cleared; what is written over is not.
+        In memory that an earlier call has left, only what is added to is cleared, not what is written over.
         """
         shape = (len(CORE_EVENTS), batch, self.ticks, self.mapping.core_count)
         counts, fresh = self._memory.lend("counts", shape, np.dtype(np.int64))
         events = dict(zip(CORE_EVENTS, counts, strict=True))
         if fresh:
-            for name, grid in self.mapping.grids.items():
+            for name in self.mapping.grids:
                 ticks, cores = self._window(name)
                 events["update_idle"][:, :, cores] = self._neurons(name)
                 if name not in self._senders:
