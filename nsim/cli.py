@@ -31,6 +31,7 @@ from nsim.cli_options import (
 from nsim.cli_output import progress_bar, remark, show
 from nsim.cli_quantise import quantise
 from nsim.cli_sweep import sweep
+from nsim.cli_workloads import workloads
 from nsim.errors import NsimError, RunError
 
 if TYPE_CHECKING:
@@ -474,6 +475,7 @@ def quality(
 
 app.command()(quantise)
 app.command()(sweep)
+app.command()(workloads)
 
 
 def _load(

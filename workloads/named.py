@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
+
+from torch import nn
 
 from nsim.errors import ModelFileError
 from nsim.frontends.model import Model
 from nsim.frontends.thresholds import Thresholds
+from nsim.workloads.checkpoints import bundled_names
 from nsim.workloads.load import sddpm_model, with_model_thresholds
-from nsim.workloads.random_weights import WEIGHTS, random_unet
-from nsim.workloads.sddpm import SDDPMConfig, SpikingUNet
+from nsim.workloads.load_spiking_diffusion import spiking_diffusion_model
+from nsim.workloads.random_weights import WEIGHTS, random_spiking_diffusion, random_unet
+from nsim.workloads.sddpm import SDDPMConfig
+from nsim.workloads.spiking_diffusion import SpikingDiffusionConfig
 
 SEED = 0
 
@@ -21,31 +28,62 @@ _SIZES = {
     "celeba": replace(_CIFAR10, image_size=64),
     "lsun": replace(_CIFAR10, image_size=64),
 }
-NAMED: dict[str, SDDPMConfig] = {
+NAMED: dict[str, SDDPMConfig | SpikingDiffusionConfig] = {
     **{f"sddpm-{data}": config for data, config in _SIZES.items()},
     **{f"sddpm-{data}-plain": replace(config, residual="plain") for data, config in _SIZES.items()},
     **{f"sdm-{data}": replace(config, temporal=True, time_steps=8) for data, config in _SIZES.items()},
+    "spiking-diffusion": SpikingDiffusionConfig(),
 }
-"""SDDPM at the papers' sizes, with plain residual blocks for comparison, and SDM at its T = 8."""
+"""SDDPM at the papers' sizes, with plain residual blocks for comparison, SDM at its T = 8, and
+Spiking-Diffusion."""
 
 
 def random_model(
     name: str, time_steps: int | None = None, v_threshold: Thresholds | None = None, seed: int = SEED
 ) -> Model:
-    """One of the NAMED models: the authors' random initialisation, see `random_unet`."""
+    """One of the NAMED models: the authors' random initialisation, see `random_weights`."""
     config = NAMED[name]
     if time_steps is not None:
         if time_steps < 1:
             raise ModelFileError(f"{name}: {time_steps} time steps; there must be 1 or more")
         config = replace(config, time_steps=time_steps)
-    module = random_unet(config, seed)
-    model = replace(sddpm_model(name, module, f"{WEIGHTS} (seed {seed})"), sha256=_digest(module))
+    model = _BUILDERS[type(config)](name, config, seed)
     return model if v_threshold is None else with_model_thresholds(model, v_threshold)
 
 
-def _digest(module: SpikingUNet) -> str:
+def workload_groups() -> list[tuple[str, ...]]:
+    """Names of all bundled and NAMED models; those that are equal but for their name together."""
+    groups: dict[object, tuple[str, ...]] = {}
+    for name in (*bundled_names(), *NAMED):
+        key = NAMED.get(name, name)
+        groups[key] = (*groups.get(key, ()), name)
+    return list(groups.values())
+
+
+def _unet(name: str, config: SDDPMConfig, seed: int) -> Model:
+    module = random_unet(config, seed)
+    return replace(sddpm_model(name, module, _weights(seed)), sha256=_digest(module))
+
+
+def _spiking_diffusion(name: str, config: SpikingDiffusionConfig, seed: int) -> Model:
+    sdid, vae = random_spiking_diffusion(config, seed)
+    return replace(spiking_diffusion_model(name, sdid, vae, _weights(seed)), sha256=_digest(sdid, vae))
+
+
+_BUILDERS: dict[type, Callable[[str, Any, int], Model]] = {
+    SDDPMConfig: _unet,
+    SpikingDiffusionConfig: _spiking_diffusion,
+}
+
+
+def _weights(seed: int) -> str:
+    return f"{WEIGHTS} (seed {seed})"
+
+
+def _digest(*modules: nn.Module) -> str:
     digest = hashlib.sha256()
-    for key, tensor in module.state_dict().items():
-        digest.update(key.encode())
-        digest.update(tensor.contiguous().numpy().tobytes())
+    for module in modules:
+        for key, tensor in module.state_dict().items():
+            digest.update(key.encode())
+            digest.update(tensor.contiguous().numpy().tobytes())
     return digest.hexdigest()

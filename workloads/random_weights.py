@@ -16,6 +16,7 @@ from torch import nn
 from nsim.workloads.lateral import LateralConfig, LateralTransformer
 from nsim.workloads.samplers import DIFFUSION_STEPS
 from nsim.workloads.sddpm import SDDPMConfig, SpikingUNet
+from nsim.workloads.spiking_diffusion import SDID, VQSVAE, SpikingDiffusionConfig
 
 WEIGHTS = "random, BatchNorm statistics calibrated on noise; not trained"
 """What stands beside every number from such a network."""
@@ -91,3 +92,19 @@ def random_lateral(config: LateralConfig, seed: int) -> LateralTransformer:
         noise = torch.randn(1, config.image_channels, config.image_size, config.image_size)
         calibrate_batch_norm(module, noise, torch.tensor([DIFFUSION_STEPS // 2]))
     return module
+
+
+def random_spiking_diffusion(config: SpikingDiffusionConfig, seed: int) -> tuple[SDID, VQSVAE]:
+    """Both networks of Spiking-Diffusion with weights by their own initialisation from ``seed``.
+
+    BatchNorm statistics are those of one image of noise, and of tokens half of which are masked, in the
+    middle of the diffusion.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        sdid, vae = SDID(config), VQSVAE(config)
+        calibrate_batch_norm(vae, torch.rand(1, 1, config.image_size, config.image_size) - 0.5)
+        tokens = torch.randint(config.code_count, (1, 1, config.token_size, config.token_size)).float()
+        masked = torch.where(torch.rand(tokens.shape) < 0.5, config.code_count, tokens)
+        calibrate_batch_norm(sdid, masked, torch.tensor([config.token_size**2 // 2]))
+    return sdid, vae
