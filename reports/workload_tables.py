@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rich.table import Column, Table
 
+from nsim.reports.all_chips import in_short
 from nsim.reports.conventions import CONVENTIONS
 from nsim.reports.footprint import Footprint
 from nsim.reports.released_models import NO_ENERGY
@@ -17,7 +17,6 @@ from nsim.workloads.load import UNKNOWN_WEIGHTS
 from nsim.workloads.random_weights import WEIGHTS
 
 UJ_PER_MJ = 1000.0
-REFUSAL_WIDTH = 110
 UNKNOWN = "n/a"
 
 
@@ -113,7 +112,7 @@ def _on_chips(table: WorkloadTable) -> Grid:
 
 def _cells(found: Footprint, time_steps: int) -> list[str]:
     if found.refused:
-        return [f"{found.policy}: {short(found.refused)}", *[UNKNOWN] * 5]
+        return [f"{found.policy}: {in_short(found)}", *[UNKNOWN] * 5]
     assert found.cores is not None and found.chips is not None and found.ac is not None
     energy = UNKNOWN if found.energy_uj is None else figure(found.energy_uj / UJ_PER_MJ)
     time = UNKNOWN if found.time_ms is None else figure(found.time_ms)
@@ -178,11 +177,6 @@ def _kind(weights: str) -> str:
 def _title(row: WorkloadRow) -> str:
     names = ", ".join(row.names)
     return names if row.part == "denoiser" else f"{names}: {row.part}"
-
-
-def short(refusal: str) -> str:
-    """The first clause of a refusal."""
-    return textwrap.shorten(refusal.split("; ")[0], REFUSAL_WIDTH, placeholder=" ...")
 
 
 def figure(value: float) -> str:

@@ -133,7 +133,7 @@ def workload_table(
 def _rows(
     names: tuple[str, ...], model: Model, chips: Sequence[str], rate: float, one_done: Callable[[], None]
 ) -> list[WorkloadRow]:
-    parts = [replace(model, network=network, decoder=None) for network in model.networks]
+    parts = [part for part in (replace(model, decoder=None), model.decoder_alone) if part is not None]
     costs: list[list[Footprint]] = [[] for _ in parts]
     for chip in chips:
         for part, found in zip(parts, costs, strict=True):

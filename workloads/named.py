@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from pathlib import Path
 
 from torch import nn
 
@@ -14,7 +13,7 @@ from nsim.frontends.model import Model
 from nsim.frontends.thresholds import Thresholds
 from nsim.workloads.checkpoints import bundled_names
 from nsim.workloads.load import sddpm_model, with_model_thresholds
-from nsim.workloads.load_spiking_diffusion import spiking_diffusion_model
+from nsim.workloads.load_spiking_diffusion import pipeline
 from nsim.workloads.random_weights import WEIGHTS, random_spiking_diffusion, random_unet
 from nsim.workloads.sddpm import SDDPMConfig
 from nsim.workloads.spiking_diffusion import SpikingDiffusionConfig
@@ -32,10 +31,10 @@ NAMED: dict[str, SDDPMConfig | SpikingDiffusionConfig] = {
     **{f"sddpm-{data}": config for data, config in _SIZES.items()},
     **{f"sddpm-{data}-plain": replace(config, residual="plain") for data, config in _SIZES.items()},
     **{f"sdm-{data}": replace(config, temporal=True, time_steps=8) for data, config in _SIZES.items()},
-    "spiking-diffusion": SpikingDiffusionConfig(),
+    "spiking-diffusion-mnist": SpikingDiffusionConfig(),
 }
-"""SDDPM at the papers' sizes, with plain residual blocks for comparison, SDM at its T = 8, and
-Spiking-Diffusion."""
+"""SDDPM at the papers' sizes, with plain residual blocks for comparison, SDM at its T = 8, Spiking-Diffusion
+with its decoder."""
 
 
 def random_model(
@@ -47,7 +46,7 @@ def random_model(
         if time_steps < 1:
             raise ModelFileError(f"{name}: {time_steps} time steps; there must be 1 or more")
         config = replace(config, time_steps=time_steps)
-    model = _BUILDERS[type(config)](name, config, seed)
+    model = _random(name, config, seed)
     return model if v_threshold is None else with_model_thresholds(model, v_threshold)
 
 
@@ -60,24 +59,13 @@ def workload_groups() -> list[tuple[str, ...]]:
     return list(groups.values())
 
 
-def _unet(name: str, config: SDDPMConfig, seed: int) -> Model:
+def _random(name: str, config: SDDPMConfig | SpikingDiffusionConfig, seed: int) -> Model:
+    weights = f"{WEIGHTS} (seed {seed})"
+    if isinstance(config, SpikingDiffusionConfig):
+        sdid, vae = random_spiking_diffusion(config, seed)
+        return pipeline(Path(name), sdid.state_dict(), vae.state_dict(), weights, _digest(sdid, vae))
     module = random_unet(config, seed)
-    return replace(sddpm_model(name, module, _weights(seed)), sha256=_digest(module))
-
-
-def _spiking_diffusion(name: str, config: SpikingDiffusionConfig, seed: int) -> Model:
-    sdid, vae = random_spiking_diffusion(config, seed)
-    return replace(spiking_diffusion_model(name, sdid, vae, _weights(seed)), sha256=_digest(sdid, vae))
-
-
-_BUILDERS: dict[type, Callable[[str, Any, int], Model]] = {
-    SDDPMConfig: _unet,
-    SpikingDiffusionConfig: _spiking_diffusion,
-}
-
-
-def _weights(seed: int) -> str:
-    return f"{WEIGHTS} (seed {seed})"
+    return replace(sddpm_model(name, module, weights), sha256=_digest(module))
 
 
 def _digest(*modules: nn.Module) -> str:

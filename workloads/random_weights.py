@@ -60,6 +60,22 @@ def random_unet(config: SDDPMConfig, seed: int) -> SpikingUNet:
     return module
 
 
+def random_spiking_diffusion(config: SpikingDiffusionConfig, seed: int) -> tuple[SDID, VQSVAE]:
+    """SDID and VQ-SVAE with weights by their own initialisation from ``seed``, calibrated alike.
+
+    The VQ-SVAE on one noise image, SDID on random tokens, half of them masked, halfway through the diffusion.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        sdid, vae = SDID(config), VQSVAE(config)
+        calibrate_batch_norm(vae, torch.rand(1, 1, config.image_size, config.image_size) - 0.5)
+        side = config.token_size
+        tokens = torch.randint(config.code_count, (1, 1, side, side))
+        masked = torch.where(torch.rand(1, 1, side, side) < 0.5, config.code_count, tokens)
+        calibrate_batch_norm(sdid, masked.float(), torch.tensor([side**2 // 2]))
+    return sdid, vae
+
+
 def dense_forwards(config: SDDPMConfig, x: np.ndarray, t: np.ndarray) -> list[Callable[[], torch.Tensor]]:
     """Torch's dense forward pass of the same network in each memory format: what nsim is measured against."""
     module = random_unet(config, seed=0)
@@ -92,19 +108,3 @@ def random_lateral(config: LateralConfig, seed: int) -> LateralTransformer:
         noise = torch.randn(1, config.image_channels, config.image_size, config.image_size)
         calibrate_batch_norm(module, noise, torch.tensor([DIFFUSION_STEPS // 2]))
     return module
-
-
-def random_spiking_diffusion(config: SpikingDiffusionConfig, seed: int) -> tuple[SDID, VQSVAE]:
-    """Both networks of Spiking-Diffusion with weights by their own initialisation from ``seed``.
-
-    BatchNorm statistics are those of one image of noise, and of tokens half of which are masked, in the
-    middle of the diffusion.
-    """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        sdid, vae = SDID(config), VQSVAE(config)
-        calibrate_batch_norm(vae, torch.rand(1, 1, config.image_size, config.image_size) - 0.5)
-        tokens = torch.randint(config.code_count, (1, 1, config.token_size, config.token_size)).float()
-        masked = torch.where(torch.rand(tokens.shape) < 0.5, config.code_count, tokens)
-        calibrate_batch_norm(sdid, masked, torch.tensor([config.token_size**2 // 2]))
-    return sdid, vae
