@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from rich.table import Column, Table
 
-from nsim.reports.all_chips import in_short
+from nsim.reports.all_chips import OnChip
 from nsim.reports.conventions import CONVENTIONS
 from nsim.reports.footprint import Footprint
 from nsim.reports.released_models import NO_ENERGY
@@ -101,23 +101,20 @@ def _on_chips(table: WorkloadTable) -> Grid:
     return Grid(
         "Workloads on chips: one call of one image",
         ("workload", "chip", "streams, or why it does not fit", "cores", "chips", "AC", "mJ at least", "ms"),
-        tuple(
-            (_title(row), found.chip, *_cells(found, row.time_steps))
-            for row in table.rows
-            for found in row.chips
-        ),
+        tuple((_title(row), found.chip, *_cells(row, found)) for row in table.rows for found in row.chips),
         words=3,
     )
 
 
-def _cells(found: Footprint, time_steps: int) -> list[str]:
+def _cells(row: WorkloadRow, found: Footprint) -> list[str]:
     if found.refused:
-        return [f"{found.policy}: {in_short(found)}", *[UNKNOWN] * 5]
+        why = OnChip(_title(row), row.weights, found).in_short
+        return [f"{found.policy}: {why}", *[UNKNOWN] * 5]
     assert found.cores is not None and found.chips is not None and found.ac is not None
     energy = UNKNOWN if found.energy_uj is None else figure(found.energy_uj / UJ_PER_MJ)
     time = UNKNOWN if found.time_ms is None else figure(found.time_ms)
     cores, chips = f"{found.cores:,}", f"{found.chips:,}"
-    return [found.policy, cores, chips, large(found.ac * time_steps), energy, time]
+    return [found.policy, cores, chips, large(found.ac * row.time_steps), energy, time]
 
 
 def _twins(table: WorkloadTable) -> Grid:
