@@ -13,7 +13,7 @@ from nsim.frontends.model import Model
 from nsim.frontends.network import Network
 from nsim.frontends.quantize import quantize
 from nsim.hw_models.mapping.policies import Policy, without_streams
-from nsim.reports.run import Progress, as_images
+from nsim.reports.run_sampler import Progress, as_images
 from nsim.simulator.engine import Engine
 from nsim.workloads.digits import IMAGE_SIZE
 from nsim.workloads.samplers import Absorbing, SamplerSpec, initial_state, parse_sampler, trajectory
@@ -46,9 +46,12 @@ def quality_facts(
     from nsim.workloads.quality import digit_quality
 
     spec = parse_sampler(sampler)
-    if spec.kind not in ("ddim", "dpm-solver", "absorbing"):
+    if spec.kind not in ("ddim", "ddim-unclamped", "dpm-solver", "absorbing"):
         # the others' noise depends on an image's place in its batch
-        raise RunError(f"sampler {sampler!r}: quality takes ddim:N or dpm-solver:N, for example ddim:50")
+        raise RunError(
+            f"sampler {sampler!r}: quality takes ddim:N, ddim-unclamped:N, dpm-solver:N, or, for tokens, "
+            "absorbing:N"
+        )
     samples = _generate(model, spec, images, seed, progress, weight_bits, policy)
     if grid is not None:
         from nsim.reports import plots
