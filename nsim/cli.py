@@ -408,7 +408,10 @@ def silicon(
 
 @app.command()
 def train(
-    name: Annotated[str, typer.Argument(help="What to train: sddpm-digits or lateral-digits.")],
+    name: Annotated[
+        str,
+        typer.Argument(help="sddpm-digits, sdm-digits, spiking-diffusion-digits or lateral-digits."),
+    ],
     out: Annotated[Path, typer.Option(help="Checkpoint to write, or to go on with.")],
     seed: Annotated[int, typer.Option(help="Seed of weights, batches and noise.", min=0)] = 0,
     iterations: Annotated[int | None, typer.Option(help="Iterations in all.", min=1)] = None,
