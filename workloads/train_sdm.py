@@ -16,7 +16,7 @@ from nsim.workloads.training import DIGITS_MODEL, TrainConfig, save_checkpoint, 
 
 SDM_DIGITS = replace(DIGITS_MODEL, temporal=True)
 SDM_TRAINING = TrainConfig(
-    iterations=300, learning_rate=2e-4, warmup_iterations=25, average_decay=0.99, save_every=100
+    iterations=120, learning_rate=2e-4, warmup_iterations=12, average_decay=0.98, save_every=40
 )
 
 

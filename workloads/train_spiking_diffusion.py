@@ -37,8 +37,8 @@ class TokenTraining:
     as few digits leave many codes unused.
     """
 
-    iterations: int = 3_200
-    vae_part: float = 0.75
+    iterations: int = 2_000
+    vae_part: float = 0.8
     batch_size: int = 32
     learning_rate: float = 2e-3
     weight_decay: float = 1e-3
