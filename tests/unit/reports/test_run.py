@@ -14,7 +14,8 @@ import nsim
 from nsim.errors import ChipFileError, RunError
 from nsim.frontends.network import Network
 from nsim.hw_models.mapping.mapping import Mapping
-from nsim.reports.run import Run, run_sampler
+from nsim.reports.run import Run
+from nsim.reports.run_sampler import run_sampler
 from tests.networks import model_of
 
 STEPS = 3
@@ -50,6 +51,7 @@ def test_files(run: Run) -> None:
             "images/0000.png",
             "images/0001.png",
             "manifest.json",
+            "readers.parquet",
             "references.bib",
             "run.lock",
             "traced_layers.parquet",
