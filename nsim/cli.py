@@ -32,6 +32,7 @@ from nsim.cli_options import (
 from nsim.cli_output import progress_bar, remark, show
 from nsim.cli_quantise import quantise
 from nsim.cli_sweep import sweep
+from nsim.cli_workloads import workloads
 from nsim.errors import NsimError, RunError
 
 if TYPE_CHECKING:
@@ -407,7 +408,10 @@ def silicon(
 
 @app.command()
 def train(
-    name: Annotated[str, typer.Argument(help="What to train: sddpm-digits or lateral-digits.")],
+    name: Annotated[
+        str,
+        typer.Argument(help="sddpm-digits, sdm-digits, spiking-diffusion-digits or lateral-digits."),
+    ],
     out: Annotated[Path, typer.Option(help="Checkpoint to write, or to go on with.")],
     seed: Annotated[int, typer.Option(help="Seed of weights, batches and noise.", min=0)] = 0,
     iterations: Annotated[int | None, typer.Option(help="Iterations in all.", min=1)] = None,
@@ -476,6 +480,7 @@ def quality(
 app.command()(footprint)
 app.command()(quantise)
 app.command()(sweep)
+app.command()(workloads)
 
 
 def _load(

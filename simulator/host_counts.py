@@ -70,8 +70,9 @@ def streams_on_host(network: Network, turns: Turns) -> dict[tuple[str, str], flo
 
     In every time step: what spikes added is read from the read-out elements; contributions meet (an addition
     per element and contribution beyond the first); 1x1 convolutions of a stream multiply, a BatchNorm behind
-    one is an operation per element, and so is a router's weight; and every neuron that reads a stream is sent
-    its current. What a router keeps from running is not read, added or sent.
+    one is an operation per element, and so is a factor of the time step, with the BatchNorm or without, and a
+    router's weight; and every neuron that reads a stream is sent its current. What a router keeps from
+    running is not read, added or sent.
     """
     counts: dict[tuple[str, str], float] = {}
 
@@ -90,6 +91,9 @@ def streams_on_host(network: Network, turns: Turns) -> dict[tuple[str, str], flo
             add(name, "host_elementwise", turns.images * met)
             if spiking_inputs(network, name):
                 add(name, "host_read", steps * population.size)
+            for p in (*image, *spiking_inputs(network, name)):
+                if p.step_factor is not None:
+                    add(name, "host_elementwise", steps * _elements(network, p))
             if population.gate is not None:
                 add(name, "host_elementwise", steps * population.size)
         elif streams:
@@ -98,7 +102,7 @@ def streams_on_host(network: Network, turns: Turns) -> dict[tuple[str, str], flo
             both = turns.steps(p.source, p.target)
             if not p.kernel.is_identity:
                 add(p.name, "host_mac", both * _multiplications(network, p))
-            if p.scale is not None or p.bias is not None:
+            if p.scale is not None or p.bias is not None or p.step_factor is not None:
                 add(name, "host_elementwise", both * _elements(network, p))
         if population.kind == "analog" or streams:
             add(name, "host_elementwise", _additions(network, population, turns))
@@ -149,4 +153,5 @@ def _is_carried(network: Network, population: str) -> bool:
 
 
 def _has_bias(network: Network, name: str) -> bool:
-    return any(p.bias is not None for p in network.incoming(name))
+    """Whether its neurons or elements hold a bias; one that comes with a time step's factor the host adds."""
+    return any(p.bias is not None and p.step_factor is None for p in network.incoming(name))
