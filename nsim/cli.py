@@ -410,7 +410,7 @@ def silicon(
 
 @app.command()
 def train(
-    name: Annotated[str, typer.Argument(help="What to train: sddpm-digits.")],
+    name: Annotated[str, typer.Argument(help="What to train: sddpm-digits or lateral-digits.")],
     out: Annotated[Path, typer.Option(help="Checkpoint to write, or to go on with.")],
     seed: Annotated[int, typer.Option(help="Seed of weights, batches and noise.", min=0)] = 0,
     iterations: Annotated[int | None, typer.Option(help="Iterations in all.", min=1)] = None,
