@@ -573,3 +573,15 @@ def test_files_that_hold_no_graph(tmp_path: Path, body: Network) -> None:
     with pytest.raises(ModelFileError) as error:
         nsim.load("sddpm-digits", dt=1e-3)
     assert str(error.value) == "sddpm-digits: dt is for NIR files only"
+
+
+def test_without_the_package_nir(tmp_path: Path, body: Network, monkeypatch: pytest.MonkeyPatch) -> None:
+    import sys
+
+    path = tmp_path / "body.nir"
+    write_nir(body, path)
+    monkeypatch.setitem(sys.modules, "nir", None)
+    for work, verb in ((lambda: nsim.load(path), "reading"), (lambda: write_nir(body, path), "writing")):
+        with pytest.raises(ModelFileError) as error:
+            work()
+        assert str(error.value) == f"{path}: {verb} NIR takes the package nir; pip install 'nsim[nir]'"
