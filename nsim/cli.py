@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from nsim.cli_convert import convert
 from nsim.cli_nir import nir
 from nsim.cli_options import (
     CalibrationOption,
@@ -476,6 +477,7 @@ def quality(
     show(facts if as_json else quality_tables(facts))
 
 
+app.command()(convert)
 app.command()(nir)
 app.command()(quantise)
 app.command()(sweep)

@@ -8,11 +8,12 @@ from nsim.errors import UnsupportedOpError
 from nsim.frontends.network import NeuronModel
 from nsim.frontends.neurons.dialect import Dialect, NeuronCall, refuse
 from nsim.frontends.neurons.norse import NORSE
+from nsim.frontends.neurons.signed import SIGNED
 from nsim.frontends.neurons.sinabs import SINABS
 from nsim.frontends.neurons.snntorch import SNNTORCH
 from nsim.frontends.neurons.spikingjelly import SPIKINGJELLY
 
-DIALECTS = (SPIKINGJELLY, SNNTORCH, NORSE, SINABS)
+DIALECTS = (SPIKINGJELLY, SNNTORCH, NORSE, SINABS, SIGNED)
 
 
 def is_neuron(module: Any) -> bool:
