@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from nsim.cli_convert import convert
+from nsim.cli_footprint import footprint
 from nsim.cli_nir import nir
 from nsim.cli_options import (
     CalibrationOption,
@@ -478,6 +479,7 @@ def quality(
 
 
 app.command()(convert)
+app.command()(footprint)
 app.command()(nir)
 app.command()(quantise)
 app.command()(sweep)

@@ -107,11 +107,11 @@ def map_model(
     """
     load_chip(chip_name)
     layout = cut_into_cores(model, chip_name, policy, schedule, weight_bits)
-    if model.decoder is None:
+    alone = model.decoder_alone
+    if alone is None:
         return with_places(layout, order, rate)
     # the decoder's cores are numbered after the denoiser's
     first, rest = (None, None) if rate is None else np.split(rate, [layout.core_count])
-    alone = replace(model, name=f"{model.name}, decoder", network=model.decoder, decoder=None, codes=None)
     decoder = map_model(alone, chip_name, policy, order, rest, schedule, weight_bits)
     return replace(with_places(layout, order, first), decoder=decoder)
 

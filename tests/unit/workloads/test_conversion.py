@@ -170,6 +170,8 @@ class Deep(nn.Module):
         super().__init__()
         self.steps = time_steps
         self.convs = nn.ModuleList(nn.Conv2d(2, 2, 3, padding=1) for _ in activations)
+        for conv in self.convs:
+            nn.init.normal_(conv.weight, 0.1, 0.4)
         self.activations = nn.ModuleList(activations)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -193,7 +195,7 @@ def test_without_norms_more_bits_come_nearer_to_the_ann() -> None:
             wanted = ann(x).numpy()
         found = Engine(lower(snn, (2, 6, 6), levels, "deep")).call(x.numpy()).eps
         errors.append(float(np.abs(found - wanted).mean() / np.abs(wanted).mean()))
-    assert errors == sorted(errors, reverse=True) and errors[-1] < 0.05
+    assert errors == sorted(errors, reverse=True) and 0.01 < errors[0] and errors[-1] < errors[0] / 4, errors
 
 
 def test_the_authors_keys_of_the_spiking_network_load_too(ann_file: Path, tmp_path: Path) -> None:
