@@ -21,6 +21,11 @@ def is_neuron(module: Any) -> bool:
     return _find(module) is not None
 
 
+def knows_class(name: str) -> bool:
+    """True for the name of a class that one of the dialects has an answer for."""
+    return any(dialect.known(name) for dialect in DIALECTS)
+
+
 def neuron_call(module: Any, path: str) -> NeuronCall:
     """Where the module at ``path`` has time, and what it returns."""
     dialect, _ = _found(module, path)
