@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 PopulationKind = Literal["source", "neuron", "analog"]
 Streams = Literal["traced", "host", "graded", "colocate"]
+TAKES_BACK = -1e-3
+"""Potential at or below which a signed neuron takes a spike back."""
 
 
 @dataclass(frozen=True)

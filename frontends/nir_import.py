@@ -56,8 +56,8 @@ def network_of_nir(
 ) -> Network:
     """The Network of a graph with one Input and one Output, see docs/models.md for its nodes.
 
-    ``time_steps`` and ``dt`` (seconds), where the graph's metadata does not say. A signal [N] is a map
-    [N, 1, 1], [C, N] is [C, 1, N]; the host averages over time what reaches Output. Raises
+    ``dt`` (seconds) where the graph's metadata does not say; ``time_steps`` in place of its own. A signal
+    [N] is a map [N, 1, 1], [C, N] is [C, 1, N]; the host averages over time what reaches Output. Raises
     UnsupportedOpError, with the node's path, for what has no place in a Network, ModelFileError for what is
     left unsaid.
     """
@@ -67,7 +67,7 @@ def network_of_nir(
         raise ModelFileError(
             f"{name}: a NIR graph does not say how many time steps it is played for; say it (--time-steps 16)"
         )
-    dt = said.get("dt") if dt is None else dt
+    dt = said.get("dt", dt)  # time constants are only right with the step they were written for
     if steps < 1 or (dt is not None and not dt > 0):
         raise ModelFileError(f"{name}: {steps} time steps of {dt} s; there must be 1 or more, longer than 0")
     read_out = said.get("readout", "mean")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from nsim.frontends.network import NeuronModel
+from nsim.frontends.network import TAKES_BACK, NeuronModel
 
 IF, LIF_DECAY_INPUT, LIF = 0, 1, 2
 """Codes of the three sub-threshold updates of NeuronModel."""
@@ -73,10 +73,6 @@ def update_neurons(
                     state[c] = u
 
 
-NEGATIVE = -1e-3
-"""Potential at or below which a signed neuron takes a spike back (Fast-SNN)."""
-
-
 @njit(nogil=True, cache=True)
 def update_signed_neurons(
     first_row: int,
@@ -93,7 +89,7 @@ def update_signed_neurons(
     """
     steps, _, width, channels = current.shape
     one = current.dtype.type
-    threshold, start, low = one(v_threshold), one(v_threshold / 2), one(NEGATIVE)
+    threshold, start, low = one(v_threshold), one(v_threshold / 2), one(TAKES_BACK)
     zero = one(0)
     for r in range(first_row, last_row):
         for x in range(width):

@@ -7,8 +7,7 @@ from itertools import product
 import numpy as np
 
 from nsim.frontends.kernel import Kernel
-from nsim.frontends.network import NeuronModel
-from nsim.simulator.neuron_kernels import NEGATIVE
+from nsim.frontends.network import TAKES_BACK, NeuronModel
 
 
 def project_naive(source: np.ndarray, kernel: Kernel) -> np.ndarray:
@@ -74,7 +73,7 @@ def update_signed_naive(v_threshold: float, current: np.ndarray) -> tuple[np.nda
     v = np.full(current.shape[1:], v_threshold / 2, current.dtype)
     for step, x in enumerate(current):
         v = v + x
-        back = (v <= NEGATIVE) & (signs[:step].sum(axis=0) > 0)
+        back = (v <= TAKES_BACK) & (signs[:step].sum(axis=0) > 0)
         signs[step] = (v >= v_threshold).astype(np.int8) - back
         v = v - signs[step] * current.dtype.type(v_threshold)
         potentials[step] = v

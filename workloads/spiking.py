@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from nsim.frontends.network import TAKES_BACK
+
 
 class _MultiStepIF(torch.autograd.Function):
     """Integrate-and-fire over T steps, hard reset, with the ATan surrogate in the backward pass."""
@@ -157,7 +159,7 @@ class SignedIFNode(nn.Module):
         steps = []
         for x in current:
             v = v + x
-            sign = (v >= self.act_alpha).to(v.dtype) - ((v <= -1e-3) & (sent > 0)).to(v.dtype)
+            sign = (v >= self.act_alpha).to(v.dtype) - ((v <= TAKES_BACK) & (sent > 0)).to(v.dtype)
             v, sent = v - sign * self.act_alpha, sent + sign
             steps.append(sign * self.act_alpha)
         return torch.stack(steps)

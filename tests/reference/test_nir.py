@@ -497,6 +497,19 @@ def test_what_a_graph_leaves_unsaid_is_asked_for() -> None:
         network_of_nir(graph, "theirs", 0, 0.1)
 
 
+def test_a_file_written_again_says_what_it_left_unsaid(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    theirs, mine = tmp_path / "theirs.nir", tmp_path / "mine.nir"
+    nir.write(theirs, vectors(cell=lif(3, tau=4.0)))
+    said = ("--time-steps", "5", "--dt", str(DT), "--out", str(mine))
+    nsim_json(monkeypatch, capsys, "nir", str(theirs), *said)
+    neuron = nsim.load(mine).network.neurons[0].neuron
+    assert neuron is not None and neuron.tau == pytest.approx(4.0, rel=1e-15)
+    assert nsim.load(mine, dt=1.0).network.neurons[0].neuron == neuron  # the file's own word holds
+    assert nsim.load(mine, time_steps=2).network.time_steps == 2
+
+
 def test_a_loop_is_named_and_so_is_a_node_that_hangs_loose() -> None:
     nodes = {
         "image": nir.Input(np.array([3])),
