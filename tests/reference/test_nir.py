@@ -322,6 +322,37 @@ def test_a_nir_file_is_a_model_like_any_other(
     assert_same_call(body, nsim.load(again).network)
 
 
+def test_pooled_spikes_need_no_stream_and_map_on_a_chip(tmp_path: Path) -> None:
+    """Of conv, IF, pool, conv, IF, pool, dense, IF nothing is left but spikes and synapses."""
+    nodes = {
+        "image": nir.Input(np.array([1, 8, 8])),
+        "conv1": nir.Conv2d((8, 8), rng.normal(size=(4, 1, 3, 3)), 1, 1, 1, 1, np.zeros(4)),
+        "if1": spiking_if((4, 8, 8)),
+        "pool1": nir.SumPool2d(np.array([2, 2]), np.array([2, 2]), np.array([0, 0])),
+        "conv2": nir.Conv2d((4, 4), rng.normal(size=(6, 4, 3, 3)) / 4, 1, 1, 1, 1, np.zeros(6)),
+        "if2": spiking_if((6, 4, 4)),
+        "pool2": nir.AvgPool2d(np.array([2, 2]), np.array([2, 2]), np.array([0, 0])),
+        "flat": nir.Flatten(np.array([6, 2, 2]), 0, -1),
+        "dense": nir.Affine(rng.normal(size=(5, 24)), np.zeros(5)),
+        "if3": spiking_if(5, 0.3),
+        "out": nir.Output(np.array([5])),
+    }
+    nir.write(tmp_path / "cnn.nir", chain(**nodes))
+    model = nsim.load(tmp_path / "cnn.nir", time_steps=STEPS)
+    assert [p.name for p in model.network.populations] == ["image", "if1", "if2", "if3"]
+    mapping = nsim.map(model, placement="row-major")
+    assert mapping.utilization()["compartments"][0] >= 4 * 64 + 6 * 16 + 5
+    x = rng.normal(size=(STEPS, BATCH, 1, 8, 8))
+    first = step_lif(nodes["if1"], correlate(x, nodes["conv1"]))
+    second = step_lif(nodes["if2"], correlate(pooled(first, nodes["pool1"]), nodes["conv2"]))
+    flat = pooled(second, nodes["pool2"]).reshape(STEPS, BATCH, 24)
+    third = step_lif(nodes["if3"], flat @ nodes["dense"].weight.T)
+    call = Engine(model.network, "float64").call(x)
+    for name, spikes in (("if1", first), ("if2", second), ("if3", third)):
+        assert 0.02 < spikes.mean() < 0.98
+        assert (call.spikes[name].reshape(spikes.shape) != spikes.astype(bool)).sum() == 0
+
+
 def test_a_graph_that_keeps_the_shape_of_its_image_can_be_sampled(tmp_path: Path) -> None:
     shape = np.array([1, 4, 4])
     graph = chain(
