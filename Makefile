@@ -26,7 +26,7 @@ gallery: $(VENV)/.installed
 pictures: demo
 	$(BIN)/nsim report $(RUN)
 	cp $(RUN)/energy.png docs/energy.png
-	$(CHROMIUM) --headless=new --no-sandbox --disable-gpu --hide-scrollbars --window-size=1200,1060 \
+	$(CHROMIUM) --headless=new --no-sandbox --disable-gpu --hide-scrollbars --window-size=1200,1010 \
 		--screenshot=$(CURDIR)/docs/report.png file://$(CURDIR)/$(RUN)/report.html
 
 test: $(VENV)/.installed-dev

@@ -120,7 +120,7 @@ def test_a_stopped_sweep_goes_on(sweep: Sweep, plan: SweepPlan, tmp_path: Path) 
 def test_a_second_sweep_of_a_folder_is_refused(
     plan: SweepPlan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """While points are played and while figures are drawn; a lock that a killed process left is no obstacle."""
+    """While points are played and while figures are drawn; what a killed process left is no obstacle."""
     monkeypatch.setattr("nsim.reports.sweep.work", _no_work)
     refused = []
 
@@ -135,8 +135,8 @@ def test_a_second_sweep_of_a_folder_is_refused(
     begun = Sweep.new(plan, tmp_path / "b")
     begun.run(Workers(), second, figures=True)
     assert refused == [
-        f"{begun.path}: process {os.getpid()} on {platform.node()} is writing this sweep; wait until it ends, "
-        f"or stop it and go on with the sweep: nsim sweep --resume {begun.path}"
+        f"{begun.path}: process {os.getpid()} on {platform.node()} is writing this sweep; wait until it "
+        f"ends, or stop it and go on with the sweep: nsim sweep --resume {begun.path}"
     ] * (len(plan.points) + 1)
 
 
