@@ -319,7 +319,7 @@ def _operations(run: Run) -> PageTable:
         )
     note = (
         "As traced, an operation stands with the first layer on cores that reads its result; as laid out, "
-        "with the cores that hold its synapses, a MAC of the host with the layer it is done for. M: millions; "
+        "with the cores that hold its synapses, a MAC of the host with the layer it is for. M: millions; "
         "papers' uJ: by the 45 nm rule, as traced; cores' uJ: of everything that the layer's cores do."
     )
     heads = ["layer", *columns.values(), "AC ratio", "papers' uJ", "cores' uJ"]
