@@ -139,7 +139,7 @@ def _rows(
         for part, found in zip(parts, costs, strict=True):
             found.append(_first_that_fits(part, chip, rate))
         one_done()
-    calls = parse_sampler(model.sampler).steps
+    calls = parse_sampler(model.sampler).steps if model.sampler else 1
     denoiser = _row(names, "denoiser", parts[0], calls, rate, costs[0])
     decoders = [
         _row(names, "decoder", part, 1, rate, found) for part, found in zip(parts[1:], costs[1:], strict=True)
