@@ -65,16 +65,18 @@ def rounding_loss(
     images: int = 4,
     seed: int = 0,
     progress: Progress | None = None,
+    one_step_per_target: bool = False,
 ) -> RoundingLoss:
     """Play a trajectory in float64, and each of its calls with weights of ``weight_bits`` bits.
 
-    The weights that are rounded are those of the layout by ``policy``. QuantizeError for bits that cannot be
-    had, MappingError for a policy that cannot be, RunError for a sampler that is not known.
+    The weights that are rounded are those of the layout by ``policy``; ``one_step_per_target`` as on
+    crossbars, see `quantize`. QuantizeError for bits that cannot be had, MappingError for a policy that
+    cannot be, RunError for a sampler that is not known.
     """
     if images < 1:
         raise RunError(f"{images} images: at least 1 is needed")
     real = without_streams(model.network, policy)
-    rounded = quantize(real, weight_bits)
+    rounded = quantize(real, weight_bits, one_step_per_target)
     played = _trajectory(real, sampler, images, seed)
     eps = [p.call.eps for p in played]
     integer = Engine(rounded, "int")
