@@ -33,6 +33,7 @@ from nsim.cli_options import (
 from nsim.cli_output import progress_bar, remark, show
 from nsim.cli_quantise import quantise
 from nsim.cli_sweep import sweep
+from nsim.cli_workloads import workloads
 from nsim.errors import NsimError, RunError
 
 if TYPE_CHECKING:
@@ -150,7 +151,7 @@ def run(
     import nsim
     from nsim.reports.cost import check_run
     from nsim.reports.energy_models import energy_facts, energy_tables, parse_energy
-    from nsim.reports.run import run_sampler
+    from nsim.reports.run_sampler import run_sampler
     from nsim.reports.tables import run_facts, run_tables
     from nsim.reports.workers import Workers
 
@@ -179,8 +180,8 @@ def run(
             resume=resume is not None,
             detail_steps=detail_steps,
             workers=elsewhere,
+            figures=True,
         )
-    done.plot.save_all(folder)
     priced = energy_facts(done, models) if models else {}
     if as_json:
         show({**run_facts(done), "energy_models": priced.get("per_call", [])})
@@ -409,7 +410,10 @@ def silicon(
 
 @app.command()
 def train(
-    name: Annotated[str, typer.Argument(help="What to train: sddpm-digits or lateral-digits.")],
+    name: Annotated[
+        str,
+        typer.Argument(help="sddpm-digits, sdm-digits, spiking-diffusion-digits or lateral-digits."),
+    ],
     out: Annotated[Path, typer.Option(help="Checkpoint to write, or to go on with.")],
     seed: Annotated[int, typer.Option(help="Seed of weights, batches and noise.", min=0)] = 0,
     iterations: Annotated[int | None, typer.Option(help="Iterations in all.", min=1)] = None,
@@ -478,6 +482,7 @@ def quality(
 app.command()(footprint)
 app.command()(quantise)
 app.command()(sweep)
+app.command()(workloads)
 
 
 def _load(

@@ -24,21 +24,19 @@ from nsim.hw_models.mapping.mapping import Mapping
 from nsim.simulator.count_kernels import count_by_unit, sum_by_core
 from nsim.simulator.engine import Call
 from nsim.simulator.host_counts import calls_beside_cores
+from nsim.simulator.memory import Memory
 
+SENT_EVENTS = ("spike", "packet_out", "tile_local", "hop_x", "hop_y", "chip_crossing")
+"""What a spike sets off on the core that fires it."""
 CORE_EVENTS = (
     "synaptic_event_conv",
     "synaptic_event_dense",
+    "packet_in",
     "update_idle",
     "update_active",
-    "spike",
-    "packet_out",
-    "packet_in",
-    "tile_local",
-    "hop_x",
-    "hop_y",
-    "chip_crossing",
+    *SENT_EVENTS,
 )
-PACKET_MAPS = ("packet_out", "tile_local", "hop_x", "hop_y", "chip_crossing")
+_SENT = slice(-len(SENT_EVENTS), None)
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,6 +65,7 @@ class CoreCounter:
         self.network = mapping.laid_out
         self.ticks = mapping.ticks
         self.per_call = calls_beside_cores(mapping)
+        self._memory = Memory(kept=2)
         paths: dict[str, list[_Path]] = {name: [] for name in mapping.grids}
         for name, grid in mapping.grids.items():
             for group in axon_groups(spiking_inputs(self.network, name)):
@@ -80,20 +79,43 @@ class CoreCounter:
 
     def count(self, call: Call) -> EventCounts:
         """Events of a call of the traced or the laid-out network; exact integers."""
-        shape = (len(call.eps), self.ticks, self.mapping.core_count)
-        events = {event: np.zeros(shape, np.int64) for event in CORE_EVENTS}
-        for name, grid in self.mapping.grids.items():
+        counts = self._blank(len(call.eps))
+        events = dict(zip(CORE_EVENTS, counts, strict=True))
+        for name, sender in self._senders.items():
             ticks, cores = self._window(name)
-            updated: np.ndarray = np.asarray(grid.used["compartments"].ravel())
-            events["update_idle"][:, :, cores] = updated
-            if name in self._senders:
-                sender = self._senders[name]
-                updated = sender.active(call.active[name])
-                self._sent(sender, call.spikes[name], ticks, cores, events)
-            # read-out elements take part in every step
-            events["update_active"][:, ticks, cores] += updated
-            events["update_idle"][:, ticks, cores] -= updated
+            active = events["update_active"][:, ticks, cores]
+            sender.active(call.active[name], active)
+            np.subtract(self._neurons(name), active, out=events["update_idle"][:, ticks, cores])
+            spikes = sender.by_unit(call.spikes[name])
+            sender.sent(spikes, counts[_SENT, :, ticks, cores])
+            for path in sender.paths:
+                events[path.event][:, ticks, path.cores] += path.fed.apply(spikes)
+                if path.arrived is not None:
+                    events["packet_in"][:, ticks, path.cores] += path.arrived.apply(spikes)
         return EventCounts(self.mapping, events, self.per_call)
+
+    def _blank(self, batch: int) -> np.ndarray:
+        """Counts [events, B, ticks, cores] before a call: neurons idle, read-out elements updated.
+
+        In memory that an earlier call has left, only what is added to is cleared, not what is written over.
+        """
+        shape = (len(CORE_EVENTS), batch, self.ticks, self.mapping.core_count)
+        counts, fresh = self._memory.lend("counts", shape, np.dtype(np.int64))
+        events = dict(zip(CORE_EVENTS, counts, strict=True))
+        if fresh:
+            for name in self.mapping.grids:
+                ticks, cores = self._window(name)
+                events["update_idle"][:, :, cores] = self._neurons(name)
+                if name not in self._senders:
+                    events["update_active"][:, ticks, cores] = self._neurons(name)
+                    events["update_idle"][:, ticks, cores] = 0
+            return counts
+        for name, sender in self._senders.items():
+            ticks, _ = self._window(name)
+            for path in sender.paths:
+                events[path.event][:, ticks, path.cores] = 0
+                events["packet_in"][:, ticks, path.cores] = 0
+        return counts
 
     def expect(self, rate: float) -> EventCounts:
         """Expected events of one image when every neuron fires with probability ``rate`` at every step.
@@ -117,19 +139,10 @@ class CoreCounter:
             slice(grid.first_core, grid.first_core + grid.size),
         )
 
-    def _sent(
-        self, sender: _Sender, spikes: np.ndarray, ticks: slice, cores: slice, events: dict[str, np.ndarray]
-    ) -> None:
-        """Everything that the spikes [T, B, C, H, W] of one population set off."""
-        counts = sender.by_unit(spikes)
-        for event, sums in sender.own(counts).items():
-            events[event][:, ticks, cores] = sums
-        for path in sender.paths:
-            kind = "synaptic_event_conv" if path.grid.shared_lists else "synaptic_event_dense"
-            targets = slice(path.grid.first_core, path.grid.first_core + path.grid.size)
-            events[kind][:, ticks, targets] += path.fed.apply(counts)
-            if path.arrived is not None:
-                events["packet_in"][:, ticks, targets] += path.arrived.apply(counts)
+    def _neurons(self, name: str) -> np.ndarray:
+        """Neurons on each core of a population."""
+        used: np.ndarray = self.mapping.grids[name].used["compartments"]
+        return used.ravel()
 
 
 @dataclass(frozen=True, eq=False)
@@ -169,6 +182,16 @@ class _Path:
     fed: _Spread
     arrived: _Spread | None
     reached: tuple[np.ndarray, np.ndarray, np.ndarray] | None
+
+    @property
+    def event(self) -> str:
+        """What a fed synapse counts as."""
+        return "synaptic_event_conv" if self.grid.shared_lists else "synaptic_event_dense"
+
+    @property
+    def cores(self) -> slice:
+        """The cores of the grid."""
+        return slice(self.grid.first_core, self.grid.first_core + self.grid.size)
 
     @property
     def one_for_all(self) -> bool:
@@ -225,21 +248,20 @@ class _Sender:
         """Spikes [T, B, C, H, W] summed over each unit: int32 [T, B, H, W, units]."""
         return _by_unit(spikes, self.edges)
 
-    def own(self, counts: np.ndarray) -> dict[str, np.ndarray]:
-        """Events on the cores that send, each [B, T, cores], of spikes by unit."""
-        sums = self._by_core(counts, self.core, self.weights)
-        return dict(zip(("spike", *PACKET_MAPS), sums, strict=True))
+    def sent(self, counts: np.ndarray, sums: np.ndarray) -> None:
+        """SENT_EVENTS [events, B, T, cores] of spikes by unit, written to ``sums``."""
+        sum_by_core(_flat(counts), self.core, self.weights, sums)
 
-    def active(self, active: np.ndarray) -> np.ndarray:
-        """Updated neurons on every core [B, T, cores]."""
+    def active(self, active: np.ndarray, sums: np.ndarray) -> None:
+        """Updated neurons on every core, written to ``sums`` [B, T, cores]."""
         ones = np.ones((*self.block_core.shape, 1), np.int64)
-        return self._by_core(_by_unit(active, self.blocks), self.block_core, ones)[0]
+        sum_by_core(_flat(_by_unit(active, self.blocks)), self.block_core, ones, sums[None])
 
-    def _by_core(self, counts: np.ndarray, core: np.ndarray, weights: np.ndarray) -> np.ndarray:
-        steps, batch, *_ = counts.shape
-        sums = np.zeros((steps * batch, self.grid.size, weights.shape[2]), np.int64)
-        sum_by_core(counts.reshape(steps * batch, -1, counts.shape[-1]), core, weights, sums)
-        return sums.reshape(steps, batch, *sums.shape[1:]).transpose(3, 1, 0, 2)
+
+def _flat(counts: np.ndarray) -> np.ndarray:
+    """[T, B, H, W, units] as [T, B, H * W, units]."""
+    steps, batch, height, width, units = counts.shape
+    return counts.reshape(steps, batch, height * width, units)
 
 
 def _by_unit(values: np.ndarray, edges: np.ndarray) -> np.ndarray:
@@ -257,7 +279,7 @@ def _sender(mapping: Mapping, grid: CoreGrid, shape: tuple[int, int, int], paths
     block_of_unit = np.searchsorted(blocks, edges[:-1], side="right") - 1
     by_block = grid.core_ids[_owner(grid.rows)][:, _owner(grid.columns)]
     own, place = by_block[:, :, block_of_unit], mapping.placement
-    weights = np.zeros((*own.shape, 1 + len(PACKET_MAPS)), np.int64)
+    weights = np.zeros((*own.shape, len(SENT_EVENTS)), np.int64)
     weights[..., 0] = 1
     packets = weights[..., 1:]
     for path in paths:

@@ -17,7 +17,7 @@ from nsim.frontends.model import Model
 from nsim.frontends.thresholds import Thresholds, with_thresholds
 from nsim.workloads.samplers.analytic import read_statistics, statistics_file
 from nsim.workloads.sddpm import SDDPMConfig, SpikingUNet
-from nsim.workloads.spiking_diffusion import PSPKernel
+from nsim.workloads.spiking_diffusion import PSPKernel, SpikingDiffusionConfig
 from nsim.workloads.state import load_state
 from nsim.workloads.twin import twin_counts
 
@@ -72,9 +72,15 @@ def _load_file(path: Path, time_steps: int | None, psp: PSPKernel) -> Model:
     if spiking_diffusion.is_sdid(content):
         return spiking_diffusion.load_sdid(path, content)
     if "vq_svae" in content and "sdid" in content:
-        weights = content.get("config", {}).get("trained", UNKNOWN_WEIGHTS)
+        bundle = content.get("config", {})
         return spiking_diffusion.pipeline(
-            path, content["sdid"], content["vq_svae"], weights, sha256(path), psp
+            path,
+            content["sdid"],
+            content["vq_svae"],
+            bundle.get("trained", UNKNOWN_WEIGHTS),
+            sha256(path),
+            psp,
+            bundle.get("model", {}).get("image_size", SpikingDiffusionConfig.image_size),
         )
     return _load_sddpm(path, content, time_steps)
 
@@ -106,6 +112,7 @@ def _load_sddpm(path: Path, content: dict[str, Any], time_steps: int | None) -> 
 def sddpm_model(name: str, module: SpikingUNet, weights: str, sampler: str = DEFAULT_SAMPLER) -> Model:
     """A Spiking U-Net as a Model, its ANN twin counted; ``sha256`` is left empty."""
     config = module.config
+    twin = twin_counts(config)
     image = (config.image_channels, config.image_size, config.image_size)
     return Model(
         name=name,
@@ -115,7 +122,8 @@ def sddpm_model(name: str, module: SpikingUNet, weights: str, sampler: str = DEF
         sampler=sampler,
         sha256="",
         parameters=sum(p.numel() for p in module.parameters()),
-        ann_twin_macs=twin_counts(config).macs,
+        ann_twin_macs=twin.macs,
+        ann_twin_parameters=twin.parameters,
     )
 
 

@@ -111,6 +111,7 @@ def test_every_event_of_every_tick_and_core(
     streams = sum(block in ("residual", "shortcut", "cat") for block in blocks)
     steps, depth = network.time_steps, len(blocks) + (streams if policy == "host" else 0)
     assert counter.ticks == (steps + depth if schedule == "pipelined" else steps * (1 + depth))
+    counter.count(play(network, 2, seed + 1))  # whose memory the next one gets
     counts = counter.count(call).per_core
     expected = brute_force(mapping, call, counter.ticks)
     for event in CORE_EVENTS:
