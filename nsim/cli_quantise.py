@@ -17,7 +17,7 @@ def quantise(
         Literal["expand", "host"], typer.Option(help="Whose synapses are rounded: see `nsim map --policy`.")
     ] = "expand",
     chip: Annotated[
-        str, typer.Option(help="Whose rule: on crossbars all weights into a layer share one step.")
+        str, typer.Option(help="Whose integers; on crossbars all weights into a layer share one step.")
     ] = "loihi",
     sampler: Annotated[str, typer.Option(help="Trajectory whose calls are compared.")] = "ddim:10",
     images: Annotated[int, typer.Option(help="Images of the trajectory.", min=1)] = 4,
@@ -31,13 +31,10 @@ def quantise(
     Example: nsim quantise sddpm-digits --weight-bits 6
     """
     import nsim
-    from nsim.hw_models.catalog import load_any_chip
-    from nsim.hw_models.spec import CrossbarChip
     from nsim.reports.rounding import rounding_facts, rounding_loss, rounding_tables
 
-    one_step = isinstance(load_any_chip(chip), CrossbarChip)
     loaded = nsim.load(model, time_steps, v_threshold)
     with progress_bar("layers") as progress:
-        loss = rounding_loss(loaded, weight_bits, policy, sampler, images, seed, progress, one_step)
+        loss = rounding_loss(loaded, weight_bits, policy, sampler, images, seed, progress, chip)
     facts = rounding_facts(loaded, weight_bits, policy, loss)
     show(facts if as_json else rounding_tables(facts))

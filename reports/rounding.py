@@ -20,9 +20,12 @@ from nsim.errors import RunError
 from nsim.frontends.model import Model
 from nsim.frontends.network import Network
 from nsim.frontends.quantize import dequantize, quantize
+from nsim.hw_models.catalog import load_any_chip
 from nsim.hw_models.mapping.policies import Policy, without_streams
+from nsim.hw_models.spec import CrossbarChip
 from nsim.reports.run_sampler import Progress
 from nsim.simulator.engine import Call, Engine
+from nsim.simulator.integers import arithmetic_of
 from nsim.workloads.samplers import initial_noise, parse_sampler, trajectory
 
 SAMPLER = "ddim:10"
@@ -65,21 +68,22 @@ def rounding_loss(
     images: int = 4,
     seed: int = 0,
     progress: Progress | None = None,
-    one_step_per_target: bool = False,
+    chip: str = "loihi",
 ) -> RoundingLoss:
     """Play a trajectory in float64, and each of its calls with weights of ``weight_bits`` bits.
 
-    The weights that are rounded are those of the layout by ``policy``; ``one_step_per_target`` as on
-    crossbars, see `quantize`. QuantizeError for bits that cannot be had, MappingError for a policy that
-    cannot be, RunError for a sampler that is not known.
+    The weights that are rounded are those of the layout by ``policy``, the integers those of ``chip``; on
+    crossbars all weights into a layer share one step (see `quantize`). QuantizeError for bits that cannot be
+    had, MappingError for a policy that cannot be, RunError for a sampler that is not known.
     """
     if images < 1:
         raise RunError(f"{images} images: at least 1 is needed")
     real = without_streams(model.network, policy)
-    rounded = quantize(real, weight_bits, one_step_per_target)
+    whose = load_any_chip(chip)
+    rounded = quantize(real, weight_bits, one_step_per_target=isinstance(whose, CrossbarChip))
     played = _trajectory(real, sampler, images, seed)
     eps = [p.call.eps for p in played]
-    integer = Engine(rounded, "int")
+    integer = Engine(rounded, "int", arithmetic=arithmetic_of(whose))
     again = [integer.call(p.x, p.t) for p in played]
     layers = [p for p in real.populations if p.kind != "source"]
     steps, rows = dequantize(rounded), []
