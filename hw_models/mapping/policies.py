@@ -69,6 +69,11 @@ def why_unsupported(policy: Policy, chip: AnyChip) -> str | None:
 def _refuse_host_between_layers(network: Network) -> None:
     """Raise MappingError for what the host would have to decide or work out between two spiking layers."""
     for population in network.populations:
+        if population.neuron is not None and population.neuron.signed:
+            raise MappingError(
+                f"{population.name}: its spikes have a sign (ANN-SNN conversion), which no chip of this "
+                "version sends. nsim.simulate plays and counts it"
+            )
         fed = population.kind == "analog" and population.host_op is not None
         if population.gate is not None or fed:
             op = population.gate.host_op if population.gate is not None else population.host_op
