@@ -29,10 +29,12 @@ def best_block(layer: HeardLayer, core: CrossbarCore, relay: bool) -> CoreGrid:
     fitting = [shape for shape in shapes if np.prod(shape) <= search.most]
     best = min(fitting, key=search.cost)
     if search.cost(best) == np.inf:
+        what, way_out = "", "use --partial-sums relay, fewer --weight-bits"
+        if relay:
+            what, way_out = " of a channel, which is not spread over cores,", "use fewer --weight-bits"
         raise MappingError(
-            f"{layer.population.name}: what one neuron hears over {len(layer.levels)} axons each takes more "
-            f"than the {core.axons.value} of a core; use fewer --weight-bits, --partial-sums relay or "
-            "another chip"
+            f"{layer.population.name}: what one neuron hears{what} takes more than the {core.axons.value} "
+            f"axons of a core, {len(layer.levels)} for each input; {way_out} or another chip"
         )
     return search.grid(best)
 

@@ -73,8 +73,9 @@ def ways(
     core = chip.core
     beside = [] if gate is None else _final(grids, layers, gate, chip)
     reached = {name: _destinations(network, name, layers, grids) for name in grids}
-    # what waits is one destination more; no stage of a chain has more than all stages together
-    most = [np.sum([*d.values()], axis=0) + 1 for d in reached.values() if d]
+    # a neuron that waits is one destination more; no stage of a chain has more than all stages together
+    may_wait = schedule == "layerwise"
+    most = [np.sum([*d.values()], axis=0) + (may_wait or len(d) > 1) for d in reached.values() if d]
     levels = max((splitting(destinations, core).ticks for destinations in most), default=0)
     stride = 1 + levels + (0 if gate is None else gate.ticks)
     times = Times(1 if gate is None else stride, stride, network.time_steps, schedule)

@@ -183,6 +183,14 @@ def test_what_waits_waits_in_packets_and_then_in_neurons() -> None:
     assert [b.neurons for b in relay.beside if b.task == "final"] == [1, 1, 1, 1]
 
 
+def test_a_chain_of_single_neurons_needs_no_splitter() -> None:
+    populations = [Population(n, "neuron", (1, 1, 1), NeuronModel()) for n in "abc"]
+    projections = [Projection(s + t, s, t, Kernel(1, np.ones((1, 1, 1, 1))), (0, 1)) for s, t in ("ab", "bc")]
+    cut = partition_crossbar(join(populations, projections, time_steps=5), CHIP, weight_bits=2)
+    assert cut.beside == ()
+    assert (cut.times.stride, cut.times.ticks(2), cut.core_count) == (1, 7, 3)
+
+
 def layer_of(neuron: NeuronModel, c_in: int = 4) -> Network:
     return one_layer(Kernel(2, np.ones((2, c_in, 3, 3))), (5, 5), neuron)
 
@@ -222,6 +230,27 @@ def test_refusals(network: Network, options: dict, message: str) -> None:
     with pytest.raises(MappingError) as error:
         partition_crossbar(network, CHIP, **options)
     assert str(error.value) == message
+
+
+def test_weights_that_no_axon_holds_are_refused() -> None:
+    """An up-sampled spike under four taps of 8 bits; a twin's negative is one more than there is."""
+    up = Kernel(2, np.full((2, 1, 3, 3), 127.0), upsample=2, padding=(1, 1))
+    with pytest.raises(MappingError) as error:
+        partition_crossbar(one_layer(up, (3, 3)), CHIP, weight_bits=8, partial_sums="relay")
+    assert str(error.value) == (
+        "b: weights of 8 bits take axons of weight 508 and its negative, the most is 255; use fewer "
+        "--weight-bits"
+    )
+
+
+def test_a_channel_that_is_too_wide_is_refused() -> None:
+    wide = Kernel(2, np.random.default_rng(0).normal(size=(2, 1, 9, 9)), padding=(4, 4))
+    with pytest.raises(MappingError) as error:
+        partition_crossbar(one_layer(wide, (9, 9)), CHIP, weight_bits=4, partial_sums="relay")
+    assert str(error.value) == (
+        "b: what one neuron hears of a channel, which is not spread over cores, takes more than the 256 axons "
+        "of a core, 4 for each input; use fewer --weight-bits or another chip"
+    )
 
 
 def test_more_synapses_than_cells_are_refused_at_once() -> None:
