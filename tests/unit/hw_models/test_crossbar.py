@@ -248,8 +248,8 @@ def test_a_channel_that_is_too_wide_is_refused() -> None:
     with pytest.raises(MappingError) as error:
         partition_crossbar(one_layer(wide, (9, 9)), CHIP, weight_bits=4, partial_sums="relay")
     assert str(error.value) == (
-        "b: what one neuron hears of a channel, which is not spread over cores, takes more than the 256 axons "
-        "of a core, 4 for each input; use fewer --weight-bits or another chip"
+        "b: what one neuron hears of a channel, which is not spread over cores, takes more than the 256 "
+        "axons of a core, 4 for each input; use fewer --weight-bits or another chip"
     )
 
 
