@@ -18,7 +18,7 @@ import numpy as np
 
 from nsim.errors import ModelFileError, UnsupportedOpError
 from nsim.frontends.builder import NetworkBuilder, Ref, Sum, Term, Value
-from nsim.frontends.kernel import Kernel
+from nsim.frontends.kernel import Kernel, behind_pooling
 from nsim.frontends.network import HostOp, HostOpKind, Network, Population
 from nsim.frontends.nir_neurons import REFUSED, read_nir_neuron, refuse_node
 from nsim.frontends.views import MAP_AXES
@@ -136,6 +136,8 @@ class _Lowering:
         self.dt = dt
         self.read_out = read_out
         self.signals: dict[str, _Signal] = {}
+        self.pools: set[str] = set()
+        """Pooling nodes read so far."""
 
     def network(self) -> Network:
         image, output = (self._only(kind) for kind in ("Input", "Output"))
@@ -224,7 +226,7 @@ class _Lowering:
 
     def neuron(self, path: str, node: Any, signal: _Signal) -> _Signal:
         """A neuron node, the factor of its input on what it adds up."""
-        model, factor = read_nir_neuron(path, node, self.dt)
+        model, factor = read_nir_neuron(path, node, signal.shape, self.dt)
         channels = np.full(signal.value.sizes["C"], factor)
         value = signal.value if factor == 1.0 else self._scaled(path, signal.value, channels)
         self.build.add_population(value, path, "neuron", model)
@@ -302,6 +304,7 @@ class _Lowering:
         average = type(node).__name__ == "AvgPool2d"
         weight = np.full((channels, 1, *size), 1.0 / (size[0] * size[1]) if average else 1.0)
         kernel = Kernel(channels, weight, stride, padding, groups=channels)
+        self.pools.add(path)
         return self._projected(path, node, kernel, signal, rank=3)
 
     def _projected(
@@ -309,17 +312,29 @@ class _Lowering:
     ) -> _Signal:
         if (rank is not None and len(signal.shape) != rank) or kernel.c_in != signal.value.sizes["C"]:
             raise refuse_node(path, node, f"takes {kernel.c_in} channels, {list(signal.shape)} reach it")
-        value = self.build.materialised(signal.value)
-        assert isinstance(value.content, Ref)
-        height, width = kernel.out_size(value.sizes["H"], value.sizes["W"])
+        height, width = kernel.out_size(*signal.value.map_shape[1:])
         if min(height, width) < 1:
             raise refuse_node(path, node, f"its kernel is larger than what reaches it, {list(signal.shape)}")
+        value, kernel = self._without_pool(signal.value, kernel)
+        value = self.build.materialised(value)
+        assert isinstance(value.content, Ref)
         bias = getattr(node, "bias", None)  # exporters write zeros for none
         bias = None if bias is None or not np.any(bias) else np.asarray(bias, np.float64)
         term = Term(path, value.content.name, kernel, bias=bias)
         sizes = {**value.sizes, "C": kernel.c_out, "H": height, "W": width}
         shape = (kernel.c_out, *((height, width) if len(signal.shape) == 3 else (width,)))
         return _Signal(Value(Sum((term,), (), path), MAP_AXES, sizes), shape)
+
+    def _without_pool(self, value: Value, kernel: Kernel) -> tuple[Value, Kernel]:
+        """What ``kernel`` is applied to: of pooled spikes the spikes themselves, by a kernel for both."""
+        terms = value.content.terms if isinstance(value.content, Sum) else ()
+        if len(terms) != 1 or terms[0].name not in self.pools or terms[0].scale is not None:
+            return value, kernel
+        spikes = next(p for p in self.build.populations if p.name == terms[0].source)
+        both = behind_pooling(kernel, terms[0].kernel, spikes.shape[1:])
+        if both is None or spikes.kind != "neuron":
+            return value, kernel
+        return replace(value, content=Ref(spikes.name)), both
 
 
 def _pair(given: Any, other: int = 1, flat: bool = False) -> tuple[int, int]:

@@ -238,6 +238,8 @@ def test_what_is_refused(ann_file: Path, tmp_path: Path, tiny_checkpoint: Path) 
         ModelFileError, match="4 time steps; a network converted from activations of b bits has"
     ):
         nsim.load(out, time_steps=4)
+    with pytest.raises(ModelFileError, match="the thresholds of signed neurons are the clips of the ANN's"):
+        nsim.load(out, v_threshold=0.9)
     model = nsim.load(out)
     with pytest.raises(MappingError) as refused:
         nsim.map(model)
