@@ -35,7 +35,7 @@ COLUMNS = ["layer", "neurons", "rate_real", "rate_rounded", "spike_differences",
 
 @dataclass(frozen=True, eq=False)
 class RoundingLoss:
-    """Against float64, over ``calls`` calls of ``images`` images.
+    """Against float64, over ``calls`` calls of ``images`` images, in the integers of ``chip``.
 
     ``layers``: one row per layer of the layout, in network order: neurons; spikes per neuron and time step,
     real and rounded; spikes that differ, of all neurons, time steps, images and calls, and the share that
@@ -49,6 +49,7 @@ class RoundingLoss:
     eps_error: float
     calls: int
     images: int
+    chip: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,7 +99,7 @@ def rounding_loss(
     differ = frame["spike_differences"].sum()
     seen = real.time_steps * images * len(played) * sum(p.size for p in real.neurons)
     error = _eps_error([call.eps for call in again], eps)
-    return RoundingLoss(frame, float(1 - differ / seen), error, len(played), images)
+    return RoundingLoss(frame, float(1 - differ / seen), error, len(played), images, whose.name)
 
 
 def _trajectory(network: Network, sampler: str, images: int, seed: int) -> list[_Played]:
@@ -152,6 +153,7 @@ def rounding_facts(model: Model, weight_bits: int, policy: Policy, loss: Roundin
         "weights": model.weights,
         "weight_bits": weight_bits,
         "policy": policy,
+        "chip": loss.chip,
         "calls": loss.calls,
         "images": loss.images,
         "agreement": loss.agreement,
@@ -173,7 +175,7 @@ def rounding_tables(facts: dict[str, Any]) -> list[Table | str]:
         column.justify = "right"
     return [
         f"{facts['model']}, weights: {facts['weights']}, rounded to {facts['weight_bits']} bits as laid out "
-        f"by {facts['policy']}, against float64",
+        f"by {facts['policy']}, in the integers of {facts['chip']}, against float64",
         table,
         f"{facts['calls']} calls of {facts['images']} image(s), each from where float64 had come to: "
         f"{facts['agreement']:.2%} of spikes and silences agree, eps is off by {facts['eps_error']:.2%} "
