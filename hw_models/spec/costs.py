@@ -26,6 +26,7 @@ EVENTS = {
     "state_reset": "the state of one chip cleared between two calls",
     "host_mac": "one multiply-accumulate done by the host",
     "host_elementwise": "one elementwise operation (such as one Swish element) done by the host",
+    "host_spike_product": "one spike times a spike, or a count of such products, by the host (attention)",
     "host_read": "one compartment's value read back to the host in one time step",
     "host_write": "one value sent from the host to a core",
 }

@@ -196,6 +196,7 @@ OFF_CORE = {
     "state_reset": (5.94e6, None),
     "host_mac": (900.0, None),
     "host_elementwise": (900.0, None),
+    "host_spike_product": (900.0, None),
     "host_read": (None, None),
     "host_write": (None, None),
 }
