@@ -20,6 +20,7 @@ from nsim.reports.estimate import traced_operations
 from nsim.reports.footprint import Footprint, footprint
 from nsim.reports.released_models import RELEASED, ReleasedModel
 from nsim.reports.traced_layers import traced_layers
+from nsim.workloads.lateral import LateralConfig
 from nsim.workloads.named import NAMED
 from nsim.workloads.samplers import parse_sampler
 from nsim.workloads.sddpm import SDDPMConfig
@@ -92,10 +93,18 @@ class WorkloadTable:
 
 def table_cost(groups: Sequence[tuple[str, ...]], chips: Sequence[str]) -> Cost:
     """Estimated time and memory of `workload_table`."""
-    unets = [config for names in groups if isinstance(config := NAMED.get(names[0]), SDDPMConfig)]
-    sizes = [(config.image_size / 32) ** 2 * config.channels / 128 for config in unets]
-    seconds = (UNET_S * sum(sizes) + OTHER_S * (len(groups) - len(unets))) * (1 + len(chips))
+    sizes = [size for names in groups if (size := _size(NAMED.get(names[0]))) is not None]
+    seconds = (UNET_S * sum(sizes) + OTHER_S * (len(groups) - len(sizes))) * (1 + len(chips))
     return Cost(seconds, PROGRAM_BYTES + UNET_BYTES * max(sizes, default=0.0))
+
+
+def _size(config: object) -> float | None:
+    """How large a network is beside the U-Net of the CIFAR-10 model; None where it hardly counts."""
+    if isinstance(config, SDDPMConfig):
+        return (config.image_size / 32) ** 2 * config.channels / 128
+    if isinstance(config, LateralConfig):  # three times its weights, at the paper's size
+        return 3 * config.depth / 12 * (config.width / 768) ** 2
+    return None
 
 
 def workload_table(
