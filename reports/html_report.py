@@ -234,7 +234,9 @@ def _figures_table(run: Run) -> PageTable:
         place = ", ".join(filter(None, (figure.source, figure.where)))
         rest = (bounds, figure.confidence, place, figure.note or figure.why_unknown)
         rows.append(
-            _cells([_words(cause), value, *rest[:1], _number(share, "{:.1%}") if share else Cell(""), *rest[1:]])
+            _cells(
+                [_words(cause), value, *rest[:1], _number(share, "{:.1%}") if share else Cell(""), *rest[1:]]
+            )
         )
     columns = ["cause", "pJ, or mW", "range", "share of energy", "confidence", "source", "note"]
     return PageTable("The figures behind the energy", columns, rows)
