@@ -19,6 +19,7 @@ from nsim.cli_options import (
     ImageOption,
     JsonOption,
     ModelArgument,
+    PartialSumsOption,
     PlacementOption,
     PolicyOption,
     PSPOption,
@@ -77,6 +78,7 @@ def map_command(
     traffic: TrafficOption = None,
     schedule: ScheduleOption = "pipelined",
     weight_bits: WeightBitsOption = None,
+    partial_sums: PartialSumsOption = "none",
     time_steps: TimeStepsOption = None,
     v_threshold: ThresholdOption = None,
     psp: PSPOption = "code",
@@ -104,9 +106,9 @@ def map_command(
         estimates = static_estimates(mapping, rate, mapping.chip.calibration(calibration))
         said = mapping_facts(mapping, estimates) if as_json else mapping_tables(mapping, estimates)
     else:
-        layout = cut_into_cores(loaded, chip, policy, schedule, weight_bits)
+        layout = cut_into_cores(loaded, chip, policy, schedule, weight_bits, partial_sums)
         said = layout_facts(layout, rate) if as_json else layout_tables(layout, rate)
-    show_with_policies(said, loaded, chip, rate, calibration, schedule, weight_bits)
+    show_with_policies(said, loaded, chip, rate, calibration, schedule, weight_bits, partial_sums)
 
 
 @app.command()
