@@ -12,8 +12,8 @@ from typing import Any
 
 from nsim.frontends.model import Model
 from nsim.frontends.network import Network
-from nsim.hw_models.catalog import cost_rule_names, load_cost_rule
-from nsim.hw_models.mapping.policies import POLICIES
+from nsim.hw_models.catalog import cost_rule_names, load_any_chip, load_cost_rule
+from nsim.hw_models.mapping.policies import POLICIES, why_unsupported
 from nsim.reports.conventions import CONVENTIONS, work_of
 from nsim.reports.cost import PROGRAM_BYTES, Cost
 from nsim.reports.estimate import traced_operations
@@ -193,14 +193,14 @@ def _macs_once(network: Network) -> int:
 
 
 def _first_that_fits(model: Model, chip: str, rate: float) -> Footprint:
-    """By the first policy that fits; else why ``host``, which asks least of the cores, does not."""
-    refused = {}
+    """By the first policy that fits; else why ``host``, which asks least of cores, or the first does not."""
+    loaded, refused = load_any_chip(chip), {}
     for policy in POLICIES:
-        found = footprint(model, chip, policy, rate)
-        if not found.refused:
-            return found
-        refused[policy] = found
-    return refused["host"]
+        if why_unsupported(policy, loaded) is None:
+            refused[policy] = found = footprint(model, chip, policy, rate)
+            if not found.refused:
+                return found
+    return refused["host"] if "host" in refused else next(iter(refused.values()))
 
 
 def _twin(names: tuple[str, ...], macs: int, parameters: int | None) -> TwinRow:
