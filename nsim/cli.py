@@ -15,6 +15,7 @@ from nsim.cli_options import (
     ImageOption,
     JsonOption,
     ModelArgument,
+    MultiplexOption,
     PlacementOption,
     PolicyOption,
     PSPOption,
@@ -64,6 +65,7 @@ def map_command(
     traffic: TrafficOption = None,
     schedule: ScheduleOption = "pipelined",
     weight_bits: WeightBitsOption = None,
+    multiplex: MultiplexOption = None,
     time_steps: TimeStepsOption = None,
     v_threshold: ThresholdOption = None,
     psp: PSPOption = "code",
@@ -86,11 +88,11 @@ def map_command(
 
     loaded = _load(model, time_steps, v_threshold, psp, weights, image)
     if can_be_simulated(chip):
-        mapping = nsim.map(loaded, chip, policy, placement, traffic, schedule, weight_bits)
+        mapping = nsim.map(loaded, chip, policy, placement, traffic, schedule, weight_bits, multiplex)
         estimates = static_estimates(mapping, rate, mapping.chip.calibration(calibration))
         said = mapping_facts(mapping, estimates) if as_json else mapping_tables(mapping, estimates)
     else:
-        layout = cut_into_cores(loaded, chip, policy, schedule, weight_bits)
+        layout = cut_into_cores(loaded, chip, policy, schedule, weight_bits, multiplex)
         said = layout_facts(layout, rate) if as_json else layout_tables(layout, rate)
     show_with_policies(said, loaded, chip, rate, calibration, schedule, weight_bits)
 

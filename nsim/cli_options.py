@@ -66,3 +66,7 @@ PlacementOption = Annotated[
 TrafficOption = Annotated[
     Path | None, typer.Option(help="Run folder whose measured spikes the placement is optimised for.")
 ]
+MultiplexOption = Annotated[
+    int | None,
+    typer.Option(help="Chips at hand: what does not fit them takes turns, configurations loaded again."),
+]

@@ -55,7 +55,7 @@ def _estimate(mapping: Mapping, rate: float, calibration: Calibration, chips: in
         mac_traced=traced_mac,
         ac_laid_out=float(synaptic) / steps,
         mac_host=sum(n for (_, event), n in counts.per_call.items() if event == "host_mac") / steps,
-        ticks=counter.ticks,
+        ticks=mapping.ticks,
         time_ns=float(times.call_ns[0]),
         report=price(replace(call_activity(counts, times), chips=chips), calibration),
     )
@@ -75,7 +75,7 @@ def call_activity(counts: EventCounts, times: TickTimes) -> Activity:
         for (name, event), n in counts.per_call.items()
     )
     events = pd.concat(frames, ignore_index=True).assign(sampler_step=0)
-    latency = pd.DataFrame({"sampler_step": 0, "time_ns": (times.core_ns + times.barrier_ns)[0]})
+    latency = pd.DataFrame({"sampler_step": 0, "time_ns": times.tick_ns[0]})
     return Activity(events, latency, counts.mapping.chips)
 
 

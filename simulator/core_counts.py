@@ -8,6 +8,10 @@ A population runs its T time steps in T ticks on end, when the mapping's timetab
 they are fired, what they add is used by later layers when their tick comes (synaptic delays). A call takes
 T + (greatest depth) ticks when pipelined, T * (1 + greatest depth) when layerwise. Cores look at all their
 neurons in every tick; outside its T ticks a layer's biases are switched off, so its neurons are idle.
+
+Where chips are shared in rounds (see `nsim.hw_models.mapping.rounds`), a spike that later rounds need leaves
+its core once, for the host (a packet whose way is not known, so no hop, and a read-out value); the host sends
+it to every core that holds a target when its round comes.
 """
 
 from __future__ import annotations
@@ -21,6 +25,7 @@ from nsim.hw_models.mapping.axons import Cuts, axon_channels, axon_groups, chann
 from nsim.hw_models.mapping.grid import CoreGrid
 from nsim.hw_models.mapping.listed import ListedMapping
 from nsim.hw_models.mapping.mapping import Mapping
+from nsim.hw_models.mapping.rounds import Piece, Rounds
 from nsim.simulator.count_kernels import count_by_unit, sum_by_core
 from nsim.simulator.engine import Call
 from nsim.simulator.host_counts import calls_beside_cores
@@ -38,6 +43,8 @@ CORE_EVENTS = (
     "hop_y",
     "chip_crossing",
 )
+HOST_EVENTS = ("host_read", "host_write")
+"""What happens on cores besides, where spikes of one round are kept for others."""
 PACKET_MAPS = ("packet_out", "tile_local", "hop_x", "hop_y", "chip_crossing")
 
 
@@ -45,17 +52,19 @@ PACKET_MAPS = ("packet_out", "tile_local", "hop_x", "hop_y", "chip_crossing")
 class EventCounts:
     """Events of one call.
 
-    ``per_core``: event to counts [B, ticks, cores] (int64; float64 for an expectation); ``per_call``: (layer,
-    event) to the count for one image, for what happens beside the cores. Layers of cores: ``mapping``.
+    ``per_core``: event to counts [B, ticks, cores] (int64; float64 for an expectation), ticks counted within
+    the round of the core; ``per_call``: (layer, event) to the count for one image, for what happens beside
+    the cores. Layers of cores: ``mapping``. ``rounds``: where there are several.
     """
 
     mapping: Mapping | ListedMapping
     per_core: dict[str, np.ndarray]
     per_call: dict[tuple[str, str], int]
+    rounds: Rounds | None = None
 
     @property
     def ticks(self) -> int:
-        """Ticks of one image's call."""
+        """Ticks of one image's call, or of the longest of several rounds."""
         return self.per_core["spike"].shape[1]
 
 
@@ -65,7 +74,8 @@ class CoreCounter:
     def __init__(self, mapping: Mapping) -> None:
         self.mapping = mapping
         self.network = mapping.laid_out
-        self.ticks = mapping.ticks
+        self.rounds = mapping.rounds if mapping.rounds.loads else None
+        self.ticks = max(mapping.rounds.ticks)
         self.per_call = calls_beside_cores(mapping)
         paths: dict[str, list[_Path]] = {name: [] for name in mapping.grids}
         for name, grid in mapping.grids.items():
@@ -81,19 +91,21 @@ class CoreCounter:
     def count(self, call: Call) -> EventCounts:
         """Events of a call of the traced or the laid-out network; exact integers."""
         shape = (len(call.eps), self.ticks, self.mapping.core_count)
-        events = {event: np.zeros(shape, np.int64) for event in CORE_EVENTS}
+        kinds = CORE_EVENTS if self.rounds is None else CORE_EVENTS + HOST_EVENTS
+        events = {event: np.zeros(shape, np.int64) for event in kinds}
         for name, grid in self.mapping.grids.items():
-            ticks, cores = self._window(name)
-            updated: np.ndarray = np.asarray(grid.used["compartments"].ravel())
-            events["update_idle"][:, :, cores] = updated
+            compartments = updated = np.asarray(grid.used["compartments"].ravel())
             if name in self._senders:
                 sender = self._senders[name]
                 updated = sender.active(call.active[name])
-                self._sent(sender, call.spikes[name], ticks, cores, events)
-            # read-out elements take part in every step
-            events["update_active"][:, ticks, cores] += updated
-            events["update_idle"][:, ticks, cores] -= updated
-        return EventCounts(self.mapping, events, self.per_call)
+                self._sent(sender, call.spikes[name], events)
+            for piece in self._pieces(name):
+                idle, active = events["update_idle"], events["update_active"]
+                idle[:, : self.mapping.rounds.ticks[piece.round], piece.cores] = compartments[piece.own]
+                # read-out elements take part in every step
+                active[:, piece.ticks, piece.cores] += updated[..., piece.own]
+                idle[:, piece.ticks, piece.cores] -= updated[..., piece.own]
+        return EventCounts(self.mapping, events, self.per_call, self.rounds)
 
     def expect(self, rate: float) -> EventCounts:
         """Expected events of one image when every neuron fires with probability ``rate`` at every step.
@@ -107,29 +119,38 @@ class CoreCounter:
             event: counts * (1.0 if event.startswith("update") else rate)
             for event, counts in full.per_core.items()
         }
-        return EventCounts(self.mapping, expected, self.per_call)
+        return EventCounts(self.mapping, expected, self.per_call, self.rounds)
 
-    def _window(self, name: str) -> tuple[slice, slice]:
-        """Ticks in which a population runs, and its cores."""
-        first, grid = self.mapping.times.first_tick[name], self.mapping.grids[name]
-        return (
-            slice(first, first + self.network.time_steps),
-            slice(grid.first_core, grid.first_core + grid.size),
-        )
+    def _pieces(self, name: str) -> tuple[Piece, ...]:
+        """Cores and ticks of a population, in every round that it takes part in."""
+        return self.mapping.rounds.pieces[name]
 
-    def _sent(
-        self, sender: _Sender, spikes: np.ndarray, ticks: slice, cores: slice, events: dict[str, np.ndarray]
-    ) -> None:
+    def _sent(self, sender: _Sender, spikes: np.ndarray, events: dict[str, np.ndarray]) -> None:
         """Everything that the spikes [T, B, C, H, W] of one population set off."""
-        counts = sender.by_unit(spikes)
+        counts, pieces = sender.by_unit(spikes), self._pieces(sender.grid.population)
         for event, sums in sender.own(counts).items():
-            events[event][:, ticks, cores] = sums
-        for path in sender.paths:
-            kind = "synaptic_event_conv" if path.grid.shared_lists else "synaptic_event_dense"
-            targets = slice(path.grid.first_core, path.grid.first_core + path.grid.size)
-            events[kind][:, ticks, targets] += path.fed.apply(counts)
-            if path.arrived is not None:
-                events["packet_in"][:, ticks, targets] += path.arrived.apply(counts)
+            for piece in pieces:
+                events[event][:, piece.ticks, piece.cores] = sums[..., piece.own]
+        for piece in pieces:
+            fired = counts if len(pieces) == 1 else sender.on_cores(counts, piece.own)
+            for path in sender.paths:
+                self._received(path, fired, piece, events)
+
+    def _received(
+        self, path: _Path, counts: np.ndarray, source: Piece, events: dict[str, np.ndarray]
+    ) -> None:
+        """What the spikes of ``source`` are to the cores of a path: at once, or when their round comes."""
+        kind = "synaptic_event_conv" if path.grid.shared_lists else "synaptic_event_dense"
+        fed = path.fed.apply(counts)
+        arrived = None if path.arrived is None else path.arrived.apply(counts)
+        for piece in self._pieces(path.grid.population):
+            kept = piece.round != source.round
+            # the host's spikes come in the tick before the one in which they are needed
+            ticks = slice(piece.ticks.start - 1, piece.ticks.stop - 1) if kept else source.ticks
+            events[kind][:, ticks, piece.cores] += fed[..., piece.own]
+            if arrived is not None:
+                for event in ("packet_in", "host_write") if kept else ("packet_in",):
+                    events[event][:, ticks, piece.cores] += arrived[..., piece.own]
 
 
 @dataclass(frozen=True, eq=False)
@@ -209,14 +230,15 @@ class _Sender:
 
     Channels that reach the same cores form a unit: the channel blocks of the population's own cores, or
     single channels where a projection tells them apart. ``edges`` int64 [units + 1]; ``core`` int32 [H * W,
-    units]: own core, from the grid's first; ``weights`` int64 [H * W, units, 1 + packet events]: 1, and what
-    one spike sends. ``blocks``, ``block_core``: the same for the blocks of the grid.
+    units]: own core, from the grid's first; ``weights`` int64 [H * W, units, events]: how often one spike is
+    each of ``events``. ``blocks``, ``block_core``: the same for the blocks of the grid.
     """
 
     grid: CoreGrid
     paths: list[_Path]
     edges: np.ndarray
     core: np.ndarray
+    events: tuple[str, ...]
     weights: np.ndarray
     blocks: np.ndarray
     block_core: np.ndarray
@@ -228,7 +250,12 @@ class _Sender:
     def own(self, counts: np.ndarray) -> dict[str, np.ndarray]:
         """Events on the cores that send, each [B, T, cores], of spikes by unit."""
         sums = self._by_core(counts, self.core, self.weights)
-        return dict(zip(("spike", *PACKET_MAPS), sums, strict=True))
+        return dict(zip(self.events, sums, strict=True))
+
+    def on_cores(self, counts: np.ndarray, own: slice) -> np.ndarray:
+        """The spikes by unit of some of the cores that send; 0 for the others."""
+        here = (self.core >= own.start) & (self.core < own.stop)
+        return counts * here.reshape(counts.shape[2:])
 
     def active(self, active: np.ndarray) -> np.ndarray:
         """Updated neurons on every core [B, T, cores]."""
@@ -256,10 +283,28 @@ def _sender(mapping: Mapping, grid: CoreGrid, shape: tuple[int, int, int], paths
     edges = blocks if all(path.one_for_all for path in paths) else np.arange(shape[0] + 1)
     block_of_unit = np.searchsorted(blocks, edges[:-1], side="right") - 1
     by_block = grid.core_ids[_owner(grid.rows)][:, _owner(grid.columns)]
-    own, place = by_block[:, :, block_of_unit], mapping.placement
-    weights = np.zeros((*own.shape, 1 + len(PACKET_MAPS)), np.int64)
-    weights[..., 0] = 1
-    packets = weights[..., 1:]
+    own = by_block[:, :, block_of_unit]
+    events, weights = _spike_events(mapping, own, edges, paths)
+    flat = (len(edges) - 1, len(blocks) - 1)
+    return _Sender(
+        grid,
+        paths,
+        edges,
+        (own - grid.first_core).astype(np.int32).reshape(-1, flat[0]),
+        events,
+        weights.reshape(-1, flat[0], weights.shape[-1]),
+        blocks,
+        (by_block - grid.first_core).astype(np.int32).reshape(-1, flat[1]),
+    )
+
+
+def _spike_events(
+    mapping: Mapping, own: np.ndarray, edges: np.ndarray, paths: list[_Path]
+) -> tuple[tuple[str, ...], np.ndarray]:
+    """What one spike is on its core ``own`` [H, W, units]: events, and int64 [H, W, units, events]."""
+    place, round_of_core, several = mapping.placement, mapping.rounds.of_core, bool(mapping.rounds.loads)
+    packets = np.zeros((*own.shape, len(PACKET_MAPS)), np.int64)
+    kept = np.zeros((*own.shape, 1), np.int64)
     for path in paths:
         if path.reached is None:
             continue
@@ -274,17 +319,17 @@ def _sender(mapping: Mapping, grid: CoreGrid, shape: tuple[int, int, int], paths
             hops_x = np.abs(place.mesh_x[source] - place.mesh_x[target])
             hops_y = np.abs(place.mesh_y[source] - place.mesh_y[target])
             local, crossing = (hops_x + hops_y) == 0, place.chip[source] != place.chip[target]
-            packets[window] += np.stack([np.ones_like(hops_x), local, hops_x, hops_y, crossing], axis=-1)
-    flat = (len(edges) - 1, len(blocks) - 1)
-    return _Sender(
-        grid,
-        paths,
-        edges,
-        (own - grid.first_core).astype(np.int32).reshape(-1, flat[0]),
-        weights.reshape(-1, flat[0], weights.shape[-1]),
-        blocks,
-        (by_block - grid.first_core).astype(np.int32).reshape(-1, flat[1]),
-    )
+            sent = np.stack([np.ones_like(hops_x), local, hops_x, hops_y, crossing], axis=-1)
+            if several:
+                later = round_of_core[source] != round_of_core[target]
+                sent[later] = 0
+                kept[window] |= later[..., None]
+            packets[window] += sent
+    packets[..., :1] += kept  # it leaves its core once for the host, whoever needs it
+    spike = np.ones_like(kept)
+    if not several:
+        return ("spike", *PACKET_MAPS), np.concatenate([spike, packets], axis=-1)
+    return ("spike", *PACKET_MAPS, "host_read"), np.concatenate([spike, packets, kept], axis=-1)
 
 
 def _owner(cuts: tuple[tuple[int, int], ...]) -> np.ndarray:

@@ -6,6 +6,7 @@ from nsim.frontends.network import Network
 from nsim.hw_models.mapping.axons import spiking_inputs
 from nsim.hw_models.mapping.grid import residents
 from nsim.hw_models.mapping.layout import Layout
+from nsim.hw_models.mapping.mapping import Mapping
 
 
 def calls_beside_cores(mapping: Layout) -> dict[tuple[str, str], int]:
@@ -14,7 +15,7 @@ def calls_beside_cores(mapping: Layout) -> dict[tuple[str, str], int]:
     Host ops; the image's convolution, done once by the host because the image is the same at every time
     step; values sent to the cores (one per channel of a time embedding, one per neuron fed by the image);
     bias registers, each switched on before its layer's first tick and off after its last; read-out values
-    of every time step; the state reset of every chip.
+    of every time step; the state reset of every chip, or what `taking_turns` on chips costs.
     """
     network = mapping.laid_out
     counts: dict[tuple[str, str], int] = {}
@@ -59,7 +60,25 @@ def calls_beside_cores(mapping: Layout) -> dict[tuple[str, str], int]:
                 add(name, "bias_write", (network.time_steps + 1) * population.size)
         elif from_host or from_image or population.bias is not None or _has_bias(network, name):
             add(name, "bias_write", 2 * population.size)
-    add("chip", "state_reset", mapping.chips)
+    if isinstance(mapping, Mapping) and mapping.rounds.loads:
+        for (layer, event), count in taking_turns(mapping).items():
+            add(layer, event, count)
+    else:
+        add("chip", "state_reset", mapping.chips)
+    return counts
+
+
+def taking_turns(mapping: Mapping) -> dict[tuple[str, str], int]:
+    """What it costs that chips are shared in rounds, beside the spikes kept: (layer, event) to count.
+
+    A chip is loaded for each round; cores that keep their places look at their neurons in the ticks of the
+    other rounds too. What is loaded is clear, so only chips that keep their cores are reset.
+    """
+    elsewhere = sum(mapping.rounds.ticks[1:])
+    counts = {("chip", "config_load"): mapping.rounds.loads, ("chip", "state_reset"): mapping.chips - 1}
+    for name, grid in mapping.grids.items():
+        waiting = grid.used["compartments"].ravel() * mapping.resident[grid.core_ids.ravel()]
+        counts[name, "update_idle"] = int(waiting.sum()) * elsewhere
     return counts
 
 

@@ -89,11 +89,11 @@ class Layout:
         return np.repeat([*self.grids], [grid.size for grid in self.grids.values()]).astype(object)
 
     def utilization(self) -> dict[str, tuple[int, int]]:
-        """Resource to (used, available on the cores in use); cores and chips likewise.
+        """Resource to (used, available on the cores in use); cores likewise, on the chips that hold them.
 
         The compartments available shrink where long delays take more accumulator slots.
         """
-        total = {"cores": (self.core_count, self.chips * self.chip.cores)}
+        total = {"cores": (self.core_count, -(-self.core_count // self.chip.cores) * self.chip.cores)}
         for resource in (r for r in self.resources if r != "words_per_axon"):
             used = sum(int(grid.used[resource].sum()) for grid in self.grids.values())
             available = sum(grid.limits[resource] * grid.size for grid in self.grids.values())
@@ -127,13 +127,20 @@ def cut_into_cores(
     policy: Policy = "expand",
     schedule: Schedule = "pipelined",
     weight_bits: int | None = None,
+    multiplex: int | None = None,
 ) -> Layout:
     """Lay a model out on the cores of a chip of any family (a bundled name or a file); see `map_model`.
 
+    Cores beyond the largest known system are refused unless they are to share chips (``multiplex``).
     Raises ChipFileError for a chip that cannot be read, MappingError, naming layer, rule, need and limit,
     for what cannot fit a core, or on the largest known system of the chip.
     """
     chip = load_any_chip(chip_name)
+    if multiplex is not None and not isinstance(chip, ChipSpec):
+        raise MappingError(
+            f"{model.name} on {chip.name}: taking turns on {multiplex} chip(s) is worked out for chips that "
+            "can be simulated (loihi, for example); leave --multiplex out"
+        )
     laid_out = lay_out(model.network, policy, chip)
     check_weight_bits(weight_bits)
     if isinstance(chip, ChipSpec):
@@ -145,7 +152,8 @@ def cut_into_cores(
         )
     else:
         grids = PARTITIONS[chip.family](laid_out, chip, schedule)
-    check_room(sum(grid.size for grid in grids.values()), chip)
+    if multiplex is None:
+        check_room(sum(grid.size for grid in grids.values()), chip)
     return Layout(
         model=model,
         chip=chip,

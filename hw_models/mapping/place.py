@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Literal, get_args
 
 import numpy as np
@@ -65,6 +66,22 @@ def place(cores: int, flow: Flow, chip: ChipSpec, order: Order, seed: int = 0) -
     if order == "row-major":
         return row_major
     return place_optimised(row_major, flow, chip, seed)
+
+
+def place_rounds(ends: tuple[int, ...], flow: Flow, chip: ChipSpec, order: Order) -> Placement:
+    """Places of the cores of every round, ``ends`` past-the-last core of each; ``flow`` within rounds.
+
+    The first round takes all chips, every further one the last of them.
+    """
+    placed = []
+    for start, end in pairwise((0, *ends)):
+        own = (flow.source >= start) & (flow.source < end)
+        packets = Flow(flow.source[own] - start, flow.target[own] - start, flow.packets[own])
+        placed.append(place(end - start, packets, chip, order))
+    first, last = placed[0], placed[0].chips - 1
+    chips = [first.chip, *(p.chip + last for p in placed[1:])]
+    tile_x, tile_y = (np.concatenate([getattr(p, axis) for p in placed]) for axis in ("tile_x", "tile_y"))
+    return replace(first, chip=np.concatenate(chips), tile_x=tile_x, tile_y=tile_y)
 
 
 def place_row_major(cores: int, chip: ChipSpec) -> Placement:
