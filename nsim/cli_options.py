@@ -67,6 +67,6 @@ TrafficOption = Annotated[
     Path | None, typer.Option(help="Run folder whose measured spikes the placement is optimised for.")
 ]
 MultiplexOption = Annotated[
-    int | None,
-    typer.Option(help="Chips at hand: what does not fit them takes turns, configurations loaded again."),
+    str | None,
+    typer.Option(help="Chips at hand, N: what does not fit takes turns. Several, 1,32,768: a table of them."),
 ]

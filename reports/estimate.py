@@ -20,7 +20,9 @@ class StaticEstimate:
     """One call of one image if every neuron fired with probability ``rate`` at every time step.
 
     Operations are per time step: ``ac_traced`` and ``mac_traced`` of the model as traced, ``ac_laid_out``
-    on the cores, ``mac_host`` what the host still multiplies (per call, divided by T).
+    on the cores, ``mac_host`` what the host still multiplies (per call, divided by T). ``load_ns``: how much
+    of ``time_ns`` chips are loaded, where they are shared; ``first_load_ns``: of all chips, once, before the
+    first call; None without a figure.
     """
 
     rate: float
@@ -30,6 +32,8 @@ class StaticEstimate:
     mac_host: float
     ticks: int
     time_ns: float
+    load_ns: float | None
+    first_load_ns: float | None
     report: EnergyReport
 
 
@@ -49,6 +53,7 @@ def _estimate(mapping: Mapping, rate: float, calibration: Calibration, chips: in
     steps = mapping.laid_out.time_steps
     synaptic = counts.per_core["synaptic_event_conv"].sum() + counts.per_core["synaptic_event_dense"].sum()
     traced_ac, traced_mac = traced_operations(mapping.model.network)
+    load_ns = calibration.time_ns("config_load")
     return StaticEstimate(
         rate=rate,
         ac_traced=rate * traced_ac,
@@ -57,6 +62,8 @@ def _estimate(mapping: Mapping, rate: float, calibration: Calibration, chips: in
         mac_host=sum(n for (_, event), n in counts.per_call.items() if event == "host_mac") / steps,
         ticks=mapping.ticks,
         time_ns=float(times.call_ns[0]),
+        load_ns=None if load_ns is None else load_ns * mapping.rounds.loads,
+        first_load_ns=None if load_ns is None else load_ns * mapping.chips,
         report=price(replace(call_activity(counts, times), chips=chips), calibration),
     )
 

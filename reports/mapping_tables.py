@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 from rich.table import Table
@@ -10,6 +11,7 @@ from rich.table import Table
 from nsim.hw_models.mapping.grid import RESOURCES
 from nsim.hw_models.mapping.mapping import Mapping
 from nsim.reports.estimate import StaticEstimate
+from nsim.reports.multiplex import shared_chips, turns_text
 from nsim.units import NS_PER_MS, PJ_PER_UJ
 
 
@@ -38,6 +40,7 @@ def _part_facts(mapping: Mapping, estimate: StaticEstimate) -> dict[str, Any]:
         "cores_per_chip": mapping.chip.cores,
         "policy": mapping.policy,
         "schedule": mapping.schedule,
+        "multiplex": None if mapping.multiplex is None else asdict(shared_chips(mapping, estimate)),
         "packet_hops_per_time_step": {"as_placed": placed, "row_major": row_major},
         "utilization": {r: {"used": u, "max": m} for r, (u, m) in mapping.utilization().items()},
         "layers": [
@@ -74,7 +77,9 @@ def _part_tables(mapping: Mapping, estimate: StaticEstimate) -> list[Table | str
     head = (
         f"{model.name} on {chip.title}: {mapping.core_count:,} cores on "
         + (
-            "1 chip"
+            f"{mapping.chips} chip(s), in {len(mapping.rounds.ends)} rounds"
+            if mapping.rounds.loads
+            else "1 chip"
             if mapping.chips == 1
             else f"{mapping.chips} chips (one holds {per_chip} cores: too small)"
         )
@@ -124,7 +129,8 @@ def _part_tables(mapping: Mapping, estimate: StaticEstimate) -> list[Table | str
     _right(use, 1, 2, 3)
     _right(layers, 1, 2, 5)
     _right(operations, 1, 2)
-    return [head, layers, use, operations, placed, cost]
+    turns = [] if mapping.multiplex is None else [turns_text(shared_chips(mapping, estimate))]
+    return [head, layers, use, operations, placed, cost, *turns]
 
 
 def _words(name: str) -> str:

@@ -78,6 +78,12 @@ class Mapping(Layout):
         return (self.rounds.of_core == 0) & (self.placement.chip < self.chips - 1)
 
     @property
+    def bytes_loaded(self) -> int:
+        """Bytes of synaptic memory that are loaded again in every call."""
+        words = np.concatenate([grid.used["synaptic_words"].ravel() for grid in self.grids.values()])
+        return int(words[~self.resident].sum()) * self.chip.core.word_bits.value // 8
+
+    @property
     def regime(self) -> Regime:
         """What is loaded in every call."""
         if self.resident.all():

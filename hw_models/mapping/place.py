@@ -96,10 +96,11 @@ def place_row_major(cores: int, chip: ChipSpec) -> Placement:
 def check_room(cores: int, chip: AnyChip) -> None:
     """MappingError when the largest known system of this chip has fewer cores."""
     if cores > chip.cores * chip.chips_max:
+        turns = f", or --multiplex {chip.chips_max}: cores take turns" if isinstance(chip, ChipSpec) else ""
         raise MappingError(
             f"{chip.name}: the network needs {cores:,} cores, the largest system has "
             f"{chip.cores * chip.chips_max:,} on {chip.chips_max} chips; use a smaller model "
-            "or a chip with larger cores"
+            f"or a chip with larger cores{turns}"
         )
 
 
