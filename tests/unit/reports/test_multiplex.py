@@ -11,13 +11,14 @@ import pytest
 from typer.testing import CliRunner
 
 from nsim.cli import app
+from nsim.frontends.kernel import Kernel
 from nsim.frontends.network import Network
 from nsim.hw_models.mapping.mapping import Mapping, with_places
 from nsim.reports.estimate import static_estimates
 from nsim.reports.multiplex import chip_count_tables, on_chip_counts, turns_text
 from nsim.simulator.core_counts import CoreCounter
 from nsim.simulator.timing import analytic_times
-from tests.networks import map_on, small_loihi
+from tests.networks import map_on, one_layer, small_loihi
 
 LOAD_NS = 4.65e9
 
@@ -86,16 +87,17 @@ def test_nothing_is_lost_between_rounds(mapping: Mapping, chips: int) -> None:
     assert visited == in_own_round + waiting
 
 
-def test_a_tick_is_no_shorter_than_the_waiting_cores_take(mapping: Mapping) -> None:
-    boardfit = mapping.chip.calibration("boardfit")
-    shared = with_places(mapping, "row-major", multiplex=2)
-    times = analytic_times(CoreCounter(shared).expect(0.0), boardfit)
-    held = np.concatenate([grid.used["compartments"].ravel() for grid in mapping.grids.values()])
-    later = times.core_ns[0, shared.rounds.ticks[0] :]
-    assert later.min() == held[shared.resident].max() * 6.0
-    assert later.max() == held.max() * 9.7
-    waits = times.busiest[0, shared.rounds.ticks[0] :][later == later.min()]
-    assert set(waits) == {int(np.flatnonzero(shared.resident)[held[shared.resident].argmax()])}
+def test_a_tick_is_no_shorter_than_the_waiting_cores_take() -> None:
+    """16 neurons on two cores of 8, then 4 on a third: one of 8 stays, and looks at its neurons in vain."""
+    kernel = Kernel(1, np.ones((1, 1, 2, 2)), stride=(2, 2))
+    chip = small_loihi({"compartments": 8}, {"tiles_x": 1, "tiles_y": 1, "cores_per_tile": 1})
+    shared = with_places(map_on(one_layer(kernel, (4, 4)), chip), "row-major", multiplex=2)
+    assert shared.round_ends == (2, 3) and shared.resident.tolist() == [True, False, False]
+    assert shared.rounds.ticks == (3, 4)  # of the second round, the first tick brings the host's spikes
+    times = analytic_times(CoreCounter(shared).expect(0.0), chip.calibration("boardfit"))
+    np.testing.assert_allclose(times.core_ns[0], [8 * 9.7] * 3 + [8 * 6.0] * 4)  # not 4 * 9.7
+    assert times.busiest[0, 3:].tolist() == [0] * 4
+    assert times.load_ns.tolist() == [LOAD_NS, 0, 0, LOAD_NS, 0, 0, 0]
 
 
 def test_more_chips_load_less_and_wait_less(mapping: Mapping) -> None:
@@ -103,7 +105,7 @@ def test_more_chips_load_less_and_wait_less(mapping: Mapping) -> None:
     rows = on_chip_counts(mapping, counts, "row-major", 0.2, mapping.chip.calibration("boardfit"))
     assert [row.loads for row in rows] == [*range(mapping.chips, 1, -1), 0]
     assert [row.regime for row in rows] == ["reloaded", *["partly reloaded"] * (len(rows) - 2), "resident"]
-    assert all(a.time_ns > b.time_ns and a.bytes_loaded > b.bytes_loaded for a, b in pairwise(rows))
+    assert all(a.time_ns > b.time_ns and a.bytes_loaded >= b.bytes_loaded for a, b in pairwise(rows))
 
 
 def test_in_words(mapping: Mapping) -> None:
