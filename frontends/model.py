@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -39,6 +39,13 @@ class Model:
     def networks(self) -> tuple[Network, ...]:
         """Its networks, in the order in which they are called."""
         return (self.network,) if self.decoder is None else (self.network, self.decoder)
+
+    @property
+    def decoder_alone(self) -> Model | None:
+        """Its decoder as a model of its own."""
+        if self.decoder is None:
+            return None
+        return replace(self, name=f"{self.name}, decoder", network=self.decoder, decoder=None, codes=None)
 
     def __str__(self) -> str:
         title = f"{self.name} ({self.workload}; weights: {self.weights})"

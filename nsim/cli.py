@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from nsim.cli_footprint import footprint
 from nsim.cli_options import (
     CalibrationOption,
     ChipOption,
@@ -414,7 +415,7 @@ def silicon(
 
 @app.command()
 def train(
-    name: Annotated[str, typer.Argument(help="What to train: sddpm-digits.")],
+    name: Annotated[str, typer.Argument(help="What to train: sddpm-digits or lateral-digits.")],
     out: Annotated[Path, typer.Option(help="Checkpoint to write, or to go on with.")],
     seed: Annotated[int, typer.Option(help="Seed of weights, batches and noise.", min=0)] = 0,
     iterations: Annotated[int | None, typer.Option(help="Iterations in all.", min=1)] = None,
@@ -480,6 +481,7 @@ def quality(
     show(facts if as_json else quality_tables(facts))
 
 
+app.command()(footprint)
 app.command()(quantise)
 app.command()(sweep)
 

@@ -32,7 +32,8 @@ def load_model(
     """Load a seed author's file or a bundle of ours, recognised by what is in it.
 
     SDDPM and SDM: the dict {net_model, optim, step, x_T}; Spiking-Diffusion: the bare state dict of its
-    VQ-SVAE or of its SDID, or a folder with both files; or a bundle {vq_svae, sdid, config} of ours.
+    VQ-SVAE or of its SDID, or a folder with both files; or a bundle {vq_svae, sdid, config} of ours, or one
+    of a lateral selection transformer, {net_model, config, sampler}.
     ``time_steps``: the SNN's T, the file's own or 4 by default; ``v_threshold``: of every neuron, or by layer
     (threshold guidance); ``psp``: see `SpikingDiffusionConfig`. Raises ModelFileError for anything else.
     """
@@ -61,8 +62,11 @@ def _load_folder(path: Path, psp: PSPKernel) -> Model:
 
 def _load_file(path: Path, time_steps: int | None, psp: PSPKernel) -> Model:
     from nsim.workloads import load_spiking_diffusion as spiking_diffusion
+    from nsim.workloads.load_lateral import is_lateral, load_lateral
 
     content = read_checkpoint(path)
+    if is_lateral(content):
+        return load_lateral(path, content, time_steps)
     if spiking_diffusion.is_vae(content):
         return spiking_diffusion.load_vae(path, content, psp)
     if spiking_diffusion.is_sdid(content):

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import replace
+from pathlib import Path
+
+from torch import nn
 
 from nsim.errors import ModelFileError
 from nsim.frontends.model import Model
 from nsim.frontends.thresholds import Thresholds
 from nsim.workloads.load import sddpm_model, with_model_thresholds
-from nsim.workloads.random_weights import WEIGHTS, random_unet
-from nsim.workloads.sddpm import SDDPMConfig, SpikingUNet
+from nsim.workloads.load_spiking_diffusion import pipeline
+from nsim.workloads.random_weights import WEIGHTS, random_spiking_diffusion, random_unet
+from nsim.workloads.sddpm import SDDPMConfig
+from nsim.workloads.spiking_diffusion import SpikingDiffusionConfig
 
 SEED = 0
 
@@ -21,31 +26,42 @@ _SIZES = {
     "celeba": replace(_CIFAR10, image_size=64),
     "lsun": replace(_CIFAR10, image_size=64),
 }
-NAMED: dict[str, SDDPMConfig] = {
+NAMED: dict[str, SDDPMConfig | SpikingDiffusionConfig] = {
     **{f"sddpm-{data}": config for data, config in _SIZES.items()},
     **{f"sddpm-{data}-plain": replace(config, residual="plain") for data, config in _SIZES.items()},
     **{f"sdm-{data}": replace(config, temporal=True, time_steps=8) for data, config in _SIZES.items()},
+    "spiking-diffusion-mnist": SpikingDiffusionConfig(),
 }
-"""SDDPM at the papers' sizes, with plain residual blocks for comparison, and SDM at its T = 8."""
+"""SDDPM at the papers' sizes, with plain residual blocks for comparison, SDM at its T = 8, Spiking-Diffusion
+with its decoder."""
 
 
 def random_model(
     name: str, time_steps: int | None = None, v_threshold: Thresholds | None = None, seed: int = SEED
 ) -> Model:
-    """One of the NAMED models: the authors' random initialisation, see `random_unet`."""
+    """One of the NAMED models: the authors' random initialisation, see `random_weights`."""
     config = NAMED[name]
     if time_steps is not None:
         if time_steps < 1:
             raise ModelFileError(f"{name}: {time_steps} time steps; there must be 1 or more")
         config = replace(config, time_steps=time_steps)
-    module = random_unet(config, seed)
-    model = replace(sddpm_model(name, module, f"{WEIGHTS} (seed {seed})"), sha256=_digest(module))
+    model = _random(name, config, seed)
     return model if v_threshold is None else with_model_thresholds(model, v_threshold)
 
 
-def _digest(module: SpikingUNet) -> str:
+def _random(name: str, config: SDDPMConfig | SpikingDiffusionConfig, seed: int) -> Model:
+    weights = f"{WEIGHTS} (seed {seed})"
+    if isinstance(config, SpikingDiffusionConfig):
+        sdid, vae = random_spiking_diffusion(config, seed)
+        return pipeline(Path(name), sdid.state_dict(), vae.state_dict(), weights, _digest(sdid, vae))
+    module = random_unet(config, seed)
+    return replace(sddpm_model(name, module, weights), sha256=_digest(module))
+
+
+def _digest(*modules: nn.Module) -> str:
     digest = hashlib.sha256()
-    for key, tensor in module.state_dict().items():
-        digest.update(key.encode())
-        digest.update(tensor.contiguous().numpy().tobytes())
+    for module in modules:
+        for key, tensor in module.state_dict().items():
+            digest.update(key.encode())
+            digest.update(tensor.contiguous().numpy().tobytes())
     return digest.hexdigest()

@@ -16,6 +16,7 @@ from torch import nn
 from nsim.workloads.lateral import LateralConfig, LateralTransformer
 from nsim.workloads.samplers import DIFFUSION_STEPS
 from nsim.workloads.sddpm import SDDPMConfig, SpikingUNet
+from nsim.workloads.spiking_diffusion import SDID, VQSVAE, SpikingDiffusionConfig
 
 WEIGHTS = "random, BatchNorm statistics calibrated on noise; not trained"
 """What stands beside every number from such a network."""
@@ -57,6 +58,22 @@ def random_unet(config: SDDPMConfig, seed: int) -> SpikingUNet:
         noise = torch.randn(1, config.image_channels, config.image_size, config.image_size)
         calibrate_batch_norm(module, noise, torch.tensor([DIFFUSION_STEPS // 2]))
     return module
+
+
+def random_spiking_diffusion(config: SpikingDiffusionConfig, seed: int) -> tuple[SDID, VQSVAE]:
+    """SDID and VQ-SVAE with weights by their own initialisation from ``seed``, calibrated alike.
+
+    The VQ-SVAE on one noise image, SDID on random tokens, half of them masked, halfway through the diffusion.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        sdid, vae = SDID(config), VQSVAE(config)
+        calibrate_batch_norm(vae, torch.rand(1, 1, config.image_size, config.image_size) - 0.5)
+        side = config.token_size
+        tokens = torch.randint(config.code_count, (1, 1, side, side))
+        masked = torch.where(torch.rand(1, 1, side, side) < 0.5, config.code_count, tokens)
+        calibrate_batch_norm(sdid, masked.float(), torch.tensor([side**2 // 2]))
+    return sdid, vae
 
 
 def dense_forwards(config: SDDPMConfig, x: np.ndarray, t: np.ndarray) -> list[Callable[[], torch.Tensor]]:

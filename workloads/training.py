@@ -6,12 +6,15 @@ import math
 import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch import nn
 
 from nsim.errors import TrainError
+from nsim.workloads.lateral import LateralConfig
 from nsim.workloads.samplers import DIFFUSION_STEPS, linear_schedule
 from nsim.workloads.sddpm import SDDPMConfig, SpikingUNet
 
@@ -48,6 +51,10 @@ def learning_rate(config: TrainConfig, iteration: int) -> float:
     return config.learning_rate * warm * 0.5 * (1.0 + math.cos(math.pi * iteration / config.iterations))
 
 
+Save = Callable[[dict[str, torch.Tensor], int], None]
+"""Writes the averaged weights of so many iterations as a checkpoint."""
+
+
 def train(
     out: Path,
     images: np.ndarray,
@@ -55,15 +62,36 @@ def train(
     config: TrainConfig,
     report: Callable[[int, float], None],
 ) -> SpikingUNet:
-    """Train a Spiking U-Net on ``images`` [N, C, H, W] and write the checkpoint to ``out``.
+    """Train a Spiking U-Net on ``images`` [N, C, H, W] into the file ``out``; see `train_denoiser`."""
+    torch.manual_seed(config.seed)
+    model = SpikingUNet(model_config)
+    train_denoiser(
+        out,
+        images,
+        model,
+        config,
+        lambda average, done: save_checkpoint(out, average, "sddpm", model_config, done, config),
+        report,
+    )
+    return model
 
-    A training state beside it (``out`` with suffix ``.state``) is written every ``save_every``
-    iterations; when it is there, training goes on from it. Every iteration draws from a generator
+
+def train_denoiser(
+    out: Path,
+    images: np.ndarray,
+    model: nn.Module,
+    config: TrainConfig,
+    save: Save,
+    report: Callable[[int, float], None],
+) -> None:
+    """Train a denoiser ``model(x [B, C, H, W], t [B])`` on ``images`` [N, C, H, W]; it ends up averaged.
+
+    Every ``save_every`` iterations ``save`` is called, and a training state is written beside ``out`` (with
+    suffix ``.state``); when it is there, training goes on from it. Every iteration draws from a generator
     seeded by (seed, iteration), so a resumed run sees the batches that an uninterrupted one would.
     ``report(iteration, loss)`` is called after each iteration.
     """
-    torch.manual_seed(config.seed)
-    model = SpikingUNet(model_config).train()
+    model.train()
     optimiser = torch.optim.Adam(model.parameters(), lr=config.learning_rate)
     average = {k: v.clone() for k, v in model.state_dict().items()}
     start = 0
@@ -100,13 +128,13 @@ def train(
                     "train_config": asdict(config),
                 },
             )
-            save_checkpoint(out, average, model_config, done, config)
+            save(average, done)
     model.load_state_dict(average)
-    return model.eval()
+    model.eval()
 
 
 def _step(
-    model: SpikingUNet,
+    model: nn.Module,
     optimiser: torch.optim.Optimizer,
     data: torch.Tensor,
     alpha_bar: torch.Tensor,
@@ -130,7 +158,7 @@ def _step(
 
 
 @torch.no_grad()
-def _update_average(average: dict[str, torch.Tensor], model: SpikingUNet, decay: float) -> None:
+def _update_average(average: dict[str, torch.Tensor], model: nn.Module, decay: float) -> None:
     """Exponential average of weights and of BatchNorm's running statistics."""
     for key, value in model.state_dict().items():
         if value.is_floating_point():
@@ -150,22 +178,31 @@ def train_bundled(
 
     Raises TrainError for a name that is not bundled, or when scikit-learn's digits are not installed.
     """
-    if name != "sddpm-digits":
-        raise TrainError(f"nothing called {name!r} can be trained; known: sddpm-digits")
     from nsim.workloads.digits import load_digits
+    from nsim.workloads.train_lateral import LATERAL_DIGITS, LATERAL_TRAINING, train_lateral
 
-    config = TrainConfig(seed=seed)
-    if iterations is not None:
-        config = replace(config, iterations=iterations)
+    trainers: dict[str, tuple[TrainConfig, Callable[..., nn.Module]]] = {
+        "lateral-digits": (LATERAL_TRAINING, partial(train_lateral, model_config=LATERAL_DIGITS)),
+        "sddpm-digits": (TrainConfig(), partial(train, model_config=DIGITS_MODEL)),
+    }
+    if name not in trainers:
+        raise TrainError(f"nothing called {name!r} can be trained; known: {', '.join(trainers)}")
+    config, trainer = trainers[name]
+    config = replace(config, seed=seed, iterations=iterations or config.iterations)
     out.parent.mkdir(parents=True, exist_ok=True)
-    images = load_digits().train_images
-    train(out, images, DIGITS_MODEL, config, lambda i, loss: progress(i + 1, config.iterations, loss))
+    trainer(
+        out,
+        load_digits().train_images,
+        config=config,
+        report=lambda i, loss: progress(i + 1, config.iterations, loss),
+    )
 
 
 def save_checkpoint(
     out: Path,
     net_model: dict[str, torch.Tensor],
-    model_config: SDDPMConfig,
+    workload: str,
+    model_config: SDDPMConfig | LateralConfig,
     step: int,
     config: TrainConfig,
 ) -> None:
@@ -177,7 +214,7 @@ def save_checkpoint(
         "step": step,
         "x_T": torch.randn(shape, generator=torch.Generator().manual_seed(config.seed)),
         "config": {
-            "workload": "sddpm",
+            "workload": workload,
             "trained": f"scikit-learn digits, {step} iterations, seed {config.seed}",
             "model": asdict(model_config),
             "training": asdict(config),

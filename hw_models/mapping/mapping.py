@@ -142,19 +142,19 @@ def map_model(
     for what cannot fit, QuantizeError for bits that weights cannot have.
     """
     chip = load_chip(chip_name)
+    alone = model.decoder_alone
     if multiplex is not None:
         check_chips(multiplex, chip)
-        if model.decoder is not None:
+        if alone is not None:
             raise MappingError(
                 f"{model.name}: a denoiser and a decoder have chips of their own; how they would share "
                 f"{multiplex} is not modelled. Leave --multiplex out"
             )
     layout = cut_into_cores(model, chip_name, policy, schedule, weight_bits, multiplex)
-    if model.decoder is None:
+    if alone is None:
         return with_places(layout, order, rate, multiplex)
     # the decoder's cores are numbered after the denoiser's
     first, rest = (None, None) if rate is None else np.split(rate, [layout.core_count])
-    alone = replace(model, name=f"{model.name}, decoder", network=model.decoder, decoder=None, codes=None)
     decoder = map_model(alone, chip_name, policy, order, rest, schedule, weight_bits)
     return replace(with_places(layout, order, first), decoder=decoder)
 

@@ -235,7 +235,7 @@ def test_a_file_that_is_no_model_is_one_line_and_exit_code_2(
         ),
         (
             ["train", "sdm-digits", "--out", "x.pt"],
-            "nothing called 'sdm-digits' can be trained; known: sddpm-digits",
+            "nothing called 'sdm-digits' can be trained; known: lateral-digits, sddpm-digits",
         ),
     ],
 )

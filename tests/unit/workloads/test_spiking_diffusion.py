@@ -271,3 +271,17 @@ def test_absorbing_is_written_as_it_is_read() -> None:
     assert replace(parse_sampler("absorbing:10@0.9"), temperature=0.65) == parse_sampler("absorbing:10")
     with pytest.raises(RunError, match="a temperature above 0"):
         parse_sampler("absorbing:10@0")
+
+
+def test_the_papers_size_by_name_is_random_and_fires() -> None:
+    model = nsim.load("spiking-diffusion-mnist")
+    assert model.parameters == 3_101_504 + 50_658
+    assert sum(p.size for p in model.network.neurons) == 59_584
+    assert (model.codes, model.sampler, model.network.time_steps) == (128, "absorbing:49", 16)
+    assert model.weights.startswith("random, BatchNorm statistics calibrated on noise; not trained")
+    short = nsim.load("spiking-diffusion-mnist", time_steps=2, v_threshold=0.9)
+    assert short.sha256 != model.sha256
+    assert {p.neuron.v_threshold for p in short.network.neurons if p.neuron} == {0.9}
+    tokens = np.random.default_rng(0).integers(0, 129, (1, 1, 7, 7))
+    rates = [spikes.mean() for spikes in Engine(short.network).call(tokens, np.array([24])).spikes.values()]
+    assert 0.02 < min(rates) <= max(rates) < 0.6

@@ -1,0 +1,136 @@
+"""Several models on several chips, under every policy a chip can have: one table, refusals in it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from rich.table import Column, Table
+
+from nsim.frontends.model import Model
+from nsim.hw_models.catalog import load_any_chip
+from nsim.hw_models.mapping.policies import POLICIES, why_unsupported
+from nsim.provenance import provenance
+from nsim.reports.footprint import Footprint, footprint
+from nsim.reports.layout_tables import footprint_cells
+
+COLUMNS = (
+    "cores",
+    "chips",
+    "AC per time step",
+    "MAC per time step",
+    "MAC on the host",
+    "packets per time step",
+    "ticks per call",
+    "uJ per call",
+    "ms per call",
+)
+
+
+@dataclass(frozen=True)
+class OnChip:
+    """What a ``model`` takes of a chip; ``weights``: where its weights come from.
+
+    Policies that come to the same, or are refused for the same reason, are one: ``footprint.policy`` has them
+    all.
+    """
+
+    model: str
+    weights: str
+    footprint: Footprint
+
+    @property
+    def in_short(self) -> str:
+        """Why it is refused, without the way out; else what its energy and time leave out."""
+        if self.footprint.refused:
+            return re.split(r"; |\. ", self.footprint.refused)[0]
+        unknown = self.footprint.unknown
+        return f"no figure for: {unknown}" if self.footprint.energy_uj is not None else unknown
+
+
+def on_all_chips(
+    models: Sequence[Model],
+    chips: Sequence[str],
+    rate: float,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[OnChip]:
+    """Lay out every model, and its decoder where it has one, on every chip; see `footprint`.
+
+    A policy that a chip cannot have, whatever the model, is left out.
+    """
+    parts = [part for model in models for part in (model, model.decoder_alone) if part is not None]
+    wanted = [(part, chip) for part in parts for chip in chips]
+    rows: list[OnChip] = []
+    for done, (part, chip) in enumerate(wanted, start=1):
+        loaded = load_any_chip(chip)
+        possible = [policy for policy in POLICIES if why_unsupported(policy, loaded) is None]
+        found = [footprint(part, chip, policy, rate) for policy in possible]
+        rows.extend(OnChip(part.name, part.weights, one) for one in _equals_together(found))
+        if progress is not None:
+            progress(done, len(wanted))
+    return rows
+
+
+def _equals_together(footprints: list[Footprint]) -> list[Footprint]:
+    """The same, but policies with one result, or refused for one reason, as one where the first stands."""
+    together: dict[Footprint, list[str]] = {}
+    for one in footprints:
+        together.setdefault(replace(one, policy=""), []).append(one.policy)
+    return [replace(one, policy=", ".join(policies)) for one, policies in together.items()]
+
+
+def all_chips_facts(rows: Sequence[OnChip], rate: float) -> dict[str, Any]:
+    """What `nsim footprint` says, as plain values."""
+    return {
+        "assumed_firing_rate": rate,
+        "rows": [{"model": row.model, "weights": row.weights, **asdict(row.footprint)} for row in rows],
+    }
+
+
+def all_chips_tables(rows: Sequence[OnChip], rate: float) -> list[Table | str]:
+    """What `nsim footprint` prints."""
+    table = Table(
+        *("model", "chip", "streams"),
+        *(Column(name, justify="right") for name in COLUMNS),
+        "refused, or left out",
+        title=f"At a firing rate of {rate:g}, cores in order",
+    )
+    for row in rows:
+        table.add_row(*_cells(row), row.in_short)
+    return [table, *_weights(rows)]
+
+
+def all_chips_markdown(rows: Sequence[OnChip], rate: float) -> str:
+    """The table of docs/footprint.md. What many rows leave out is a note below, told by its number."""
+    notes: dict[str, int] = {}
+    names = ("model", "chip", "streams", *COLUMNS, "refused, or left out")
+    lines = [names, tuple("--:" if name in COLUMNS else "---" for name in names)]
+    for row in rows:
+        said = row.in_short
+        if said and not row.footprint.refused:
+            said = f"[{notes.setdefault(said, len(notes) + 1)}]"
+        lines.append((*_cells(row), said))
+    made = provenance()
+    return "\n".join(
+        [
+            f"Made by `nsim {' '.join(made['command'])}` with nsim {made['nsim']}, "  # type: ignore[arg-type]
+            f"revision {made['revision']}, at a firing rate of {rate:g}.",
+            "",
+            *(f"| {' | '.join(cells)} |" for cells in lines),
+            "",
+            *(f"{number}. {note}" for note, number in notes.items()),
+            "",
+            *(f"* {line}" for line in _weights(rows)),
+        ]
+    )
+
+
+def _cells(row: OnChip) -> tuple[str, ...]:
+    return (row.model, row.footprint.chip, row.footprint.policy, *footprint_cells(row.footprint))
+
+
+def _weights(rows: Sequence[OnChip]) -> list[str]:
+    """One line for each model: where its weights come from."""
+    return [f"{name}: {weights}" for name, weights in {row.model: row.weights for row in rows}.items()]
