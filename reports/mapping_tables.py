@@ -40,6 +40,14 @@ def _part_facts(mapping: Mapping, estimate: StaticEstimate) -> dict[str, Any]:
         "cores_per_chip": mapping.chip.cores,
         "policy": mapping.policy,
         "schedule": mapping.schedule,
+        "retiming": {
+            "layers_deep": max(mapping.laid_out.depth[name] for name in mapping.grids),
+            "longest_delay_ticks": mapping.longest_delay,
+            "longest_delay_of_chip": mapping.chip.core.max_delay.value,
+            "relay_populations": len(mapping.relays),
+            "relay_neurons": sum(mapping.laid_out.population_by_name[name].size for name in mapping.relays),
+            "relay_cores": sum(grid.size for grid in mapping.relays.values()),
+        },
         "multiplex": None if mapping.multiplex is None else asdict(shared_chips(mapping, estimate)),
         "packet_hops_per_time_step": {"as_placed": placed, "row_major": row_major},
         "utilization": {r: {"used": u, "max": m} for r, (u, m) in mapping.utilization().items()},
@@ -129,8 +137,14 @@ def _part_tables(mapping: Mapping, estimate: StaticEstimate) -> list[Table | str
     _right(use, 1, 2, 3)
     _right(layers, 1, 2, 5)
     _right(operations, 1, 2)
+    retiming = facts["retiming"]
+    waits = (
+        f"Spikes wait at most {retiming['longest_delay_ticks']} ticks (the chip's longest delay: "
+        f"{retiming['longest_delay_of_chip']}); relay neurons: {retiming['relay_neurons']:,} on "
+        f"{retiming['relay_cores']:,} cores"
+    )
     turns = [] if mapping.multiplex is None else [turns_text(shared_chips(mapping, estimate))]
-    return [head, layers, use, operations, placed, cost, *turns]
+    return [head, layers, use, operations, placed, waits, cost, *turns]
 
 
 def _words(name: str) -> str:

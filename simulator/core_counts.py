@@ -27,7 +27,7 @@ from nsim.hw_models.mapping.listed import ListedMapping
 from nsim.hw_models.mapping.mapping import Mapping
 from nsim.hw_models.mapping.rounds import Piece, Rounds
 from nsim.simulator.count_kernels import count_by_unit, sum_by_core
-from nsim.simulator.engine import Call
+from nsim.simulator.engine import Call, with_relays
 from nsim.simulator.host_counts import calls_beside_cores
 
 CORE_EVENTS = (
@@ -90,6 +90,7 @@ class CoreCounter:
 
     def count(self, call: Call) -> EventCounts:
         """Events of a call of the traced or the laid-out network; exact integers."""
+        call = with_relays(call, self.network)
         shape = (len(call.eps), self.ticks, self.mapping.core_count)
         kinds = CORE_EVENTS if self.rounds is None else CORE_EVENTS + HOST_EVENTS
         events = {event: np.zeros(shape, np.int64) for event in kinds}

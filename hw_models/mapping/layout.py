@@ -16,6 +16,7 @@ from nsim.frontends.network import Network
 from nsim.frontends.quantize import check_weight_bits
 from nsim.html_table import html_table
 from nsim.hw_models.catalog import find_chip_file, load_any_chip
+from nsim.hw_models.mapping.axons import spiking_inputs
 from nsim.hw_models.mapping.conv_cores import partition_conv
 from nsim.hw_models.mapping.crossbar import partition_crossbar
 from nsim.hw_models.mapping.grid import CoreGrid
@@ -23,6 +24,7 @@ from nsim.hw_models.mapping.partition import partition
 from nsim.hw_models.mapping.place import check_room
 from nsim.hw_models.mapping.policies import Policy, lay_out
 from nsim.hw_models.mapping.pool import partition_pool
+from nsim.hw_models.mapping.retime import retime
 from nsim.hw_models.mapping.schedule import Schedule, Timetable, timetable
 from nsim.hw_models.spec import AnyChip, ChipSpec
 
@@ -77,6 +79,18 @@ class Layout:
     def chips(self) -> int:
         """Chips in use."""
         return -(-self.core_count // self.chip.cores)
+
+    @property
+    def relays(self) -> dict[str, CoreGrid]:
+        """The cores of relay populations, by name."""
+        kinds = self.laid_out.population_by_name
+        return {name: grid for name, grid in self.grids.items() if kinds[name].relay is not None}
+
+    @property
+    def longest_delay(self) -> int:
+        """Ticks that the spikes which wait longest wait in their targets."""
+        delays = [self.times.delay(p) for n in self.grids for p in spiking_inputs(self.laid_out, n)]
+        return max(delays, default=0)
 
     @property
     def resources(self) -> tuple[str, ...]:
@@ -144,6 +158,7 @@ def cut_into_cores(
     laid_out = lay_out(model.network, policy, chip)
     check_weight_bits(weight_bits)
     if isinstance(chip, ChipSpec):
+        laid_out = retime(laid_out, chip.core.max_delay.value, schedule)
         grids = partition(laid_out, chip, schedule, weight_bits)
     elif weight_bits is not None:
         raise MappingError(

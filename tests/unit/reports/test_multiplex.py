@@ -11,11 +11,13 @@ import pytest
 from typer.testing import CliRunner
 
 from nsim.cli import app
+from nsim.errors import RunError
 from nsim.frontends.kernel import Kernel
 from nsim.frontends.network import Network
 from nsim.hw_models.mapping.mapping import Mapping, with_places
 from nsim.reports.estimate import static_estimates
 from nsim.reports.multiplex import chip_count_tables, on_chip_counts, turns_text
+from nsim.reports.run import run_sampler
 from nsim.simulator.core_counts import CoreCounter
 from nsim.simulator.timing import analytic_times
 from tests.networks import map_on, one_layer, small_loihi
@@ -143,3 +145,12 @@ def test_from_the_command_line() -> None:
     assert one["chips"] == 1 and one["estimate"]["energy_pj_per_call"] == rows[0]["energy_pj"]
     assert rows[1]["time_ns"] == plain["estimate"]["time_ns_per_call"]
     assert rows[1]["energy_pj"] == plain["estimate"]["energy_pj_per_call"]
+
+
+def test_shared_chips_are_not_played(mapping: Mapping) -> None:
+    with pytest.raises(RunError) as error:
+        run_sampler(with_places(mapping, "row-major", multiplex=1))
+    assert str(error.value) == (
+        f"tiny on 1 chip(s) in {mapping.chips} rounds: shared chips are estimated by `nsim map`, not played; "
+        "leave multiplex out"
+    )
