@@ -50,6 +50,7 @@ def _part_facts(mapping: Mapping, estimate: StaticEstimate) -> dict[str, Any]:
         },
         "multiplex": None if mapping.multiplex is None else asdict(shared_chips(mapping, estimate)),
         "packet_hops_per_time_step": {"as_placed": placed, "row_major": row_major},
+        "places_crossed": mapping.placement.places_crossed(mapping.flow),
         "utilization": {r: {"used": u, "max": m} for r, (u, m) in mapping.utilization().items()},
         "layers": [
             {
@@ -128,6 +129,11 @@ def _part_tables(mapping: Mapping, estimate: StaticEstimate) -> list[Table | str
     placed += f", row-major {hops['row_major']:,.0f}"
     if hops["row_major"]:
         placed += f" ({hops['as_placed'] / hops['row_major'] - 1:+.0%})"
+    if facts["places_crossed"]:
+        placed += (
+            f". Packets cross {facts['places_crossed']} place(s) of the array of chips without a core in use: a "
+            "chip must stand there, whose power is not in the estimate"
+        )
     report = estimate.report
     cost = (
         f"Static estimate of one call at that rate: {report.total_pj / PJ_PER_UJ:,.0f} uJ, "

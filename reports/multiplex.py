@@ -25,8 +25,9 @@ class SharedChips:
     """One call (a sampler step's) on ``chips_at_hand``, at an assumed firing rate.
 
     ``chips`` in use, powered all the time; ``loads``: chips configured again per call, ``bytes_loaded`` of
-    synaptic memory; ``load_ns`` of the time is loading, ``first_load_ns`` comes once before the first call
-    (None: no figure). ``energy_pj`` lacks what ``unknown`` names.
+    synaptic memory; ``spikes_kept`` by the host, to be sent to ``cores_sent_to`` cores in later rounds, all
+    added up; ``load_ns`` of the time is loading, ``first_load_ns`` comes once before the first call (None: no
+    figure). ``energy_pj`` lacks what ``unknown`` names.
     """
 
     chips_at_hand: int
@@ -35,6 +36,8 @@ class SharedChips:
     rounds: int
     loads: int
     bytes_loaded: int
+    spikes_kept: float
+    cores_sent_to: float
     ticks: int
     time_ns: float
     load_ns: float | None
@@ -46,6 +49,8 @@ class SharedChips:
 def shared_chips(mapping: Mapping, estimate: StaticEstimate) -> SharedChips:
     """What it takes that a mapping shares chips."""
     assert mapping.multiplex is not None
+    on_cores = estimate.report.cells[estimate.report.cells["core"].notna()]
+    counts = on_cores.groupby("cause")["count"].sum()
     return SharedChips(
         mapping.multiplex,
         mapping.chips,
@@ -53,6 +58,8 @@ def shared_chips(mapping: Mapping, estimate: StaticEstimate) -> SharedChips:
         len(mapping.rounds.ends),
         mapping.rounds.loads,
         mapping.bytes_loaded,
+        float(counts.get("host_read", 0.0)),
+        float(counts.get("host_write", 0.0)),
         mapping.ticks,
         estimate.time_ns,
         estimate.load_ns,
@@ -105,7 +112,18 @@ def chip_count_tables(layout: Layout, rows: Sequence[SharedChips], rate: float) 
         f"{layout.model.name} on {layout.chip.title}: {layout.core_count:,} cores, {needed} chip(s) to hold "
         f"them all\nweights: {layout.weights}; residual streams: {layout.policy}"
     )
-    names = ("chips", "in use", "rounds", "loads", "MB loaded", "ticks", "s/call", "of it loading", "J/call")
+    names = (
+        "chips",
+        "in use",
+        "rounds",
+        "loads",
+        "MB loaded",
+        "spikes kept",
+        "ticks",
+        "s/call",
+        "of it loading",
+        "J/call",
+    )
     table = Table(
         *(Column(name, justify="right") for name in names),
         "regime",
@@ -118,6 +136,7 @@ def chip_count_tables(layout: Layout, rows: Sequence[SharedChips], rate: float) 
             f"{row.rounds:,}",
             f"{row.loads:,}",
             f"{row.bytes_loaded / BYTES_PER_MB:,.0f}",
+            f"{row.spikes_kept:,.0f}",
             f"{row.ticks:,}",
             f"{row.time_ns / NS_PER_S:,.4f}",
             "unknown" if row.load_ns is None else f"{row.load_ns / NS_PER_S:,.2f}",

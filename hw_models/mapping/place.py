@@ -54,6 +54,17 @@ class Placement:
         used = {(c, x, y) for c, x, y in zip(self.chip, self.tile_x, self.tile_y, strict=True)}
         return int(max(np.bincount([c for c, _, _ in used])))
 
+    def places_crossed(self, flow: Flow) -> int:
+        """Places of the array without any core in use that packets cross, x first, out of its last row.
+
+        Routers are at work there, so a chip must stand there too; it is not among ``chips``.
+        """
+        last_row = (self.chips - 1) // self.chips_x
+        first_empty = self.chips - last_row * self.chips_x
+        out_of_it = (self.chip[flow.source] // self.chips_x == last_row) & (flow.packets > 0)
+        columns = self.chip[flow.target[out_of_it]] % self.chips_x
+        return max(0, int(columns.max(initial=-1)) - first_empty + 1)
+
     def packet_hops(self, flow: Flow) -> float:
         """Packets times hops (Manhattan distance in tiles) of one time step."""
         hops = sum(np.abs(at[flow.source] - at[flow.target]) for at in (self.mesh_x, self.mesh_y))

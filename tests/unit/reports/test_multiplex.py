@@ -16,7 +16,7 @@ from nsim.frontends.kernel import Kernel
 from nsim.frontends.network import Network
 from nsim.hw_models.mapping.mapping import Mapping, with_places
 from nsim.reports.estimate import static_estimates
-from nsim.reports.multiplex import chip_count_tables, on_chip_counts, turns_text
+from nsim.reports.multiplex import chip_count_tables, on_chip_counts, shared_chips, turns_text
 from nsim.reports.run import run_sampler
 from nsim.simulator.core_counts import CoreCounter
 from nsim.simulator.timing import analytic_times
@@ -61,6 +61,9 @@ def test_time_and_energy_add_up(mapping: Mapping, chips: int) -> None:
         energy += count * (boardfit.energy_pj(event) or 0.0)
     assert estimate.report.total_pj == pytest.approx(energy, rel=1e-12)
     assert estimate.report.total_pj == estimate.report.cells["energy_pj"].sum()
+    row = shared_chips(shared, estimate)
+    assert row.spikes_kept == counts.per_core["host_read"].sum() > 0
+    assert row.cores_sent_to == counts.per_core["host_write"].sum()
     assert "config_load" in estimate.report.unknown and estimate.report.uncosted == ()
     assert counts.per_call["chip", "config_load"] == loads
     assert counts.per_call.get(("chip", "state_reset"), 0) == chips - 1
