@@ -131,7 +131,7 @@ def _part_tables(mapping: Mapping, estimate: StaticEstimate) -> list[Table | str
         placed += f" ({hops['as_placed'] / hops['row_major'] - 1:+.0%})"
     if facts["places_crossed"]:
         placed += (
-            f". Packets cross {facts['places_crossed']} place(s) of the array of chips without a core in use: "
+            f". Packets cross {facts['places_crossed']} place(s) of the chips' array with no core in use: "
             "a chip must stand there, whose power is not in the estimate"
         )
     report = estimate.report
