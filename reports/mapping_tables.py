@@ -123,7 +123,15 @@ def _part_tables(mapping: Mapping, estimate: StaticEstimate) -> list[Table | str
     )
     operations.add_row("as traced", f"{estimate.ac_traced:,.0f}", f"{estimate.mac_traced:,}")
     operations.add_row("as laid out", f"{estimate.ac_laid_out:,.0f}", f"{estimate.mac_host:,.0f} (host)")
-    hops = facts["packet_hops_per_time_step"]
+    _right(use, 1, 2, 3)
+    _right(layers, 1, 2, 5)
+    _right(operations, 1, 2)
+    return [head, layers, use, operations, *_in_words(mapping, estimate, facts)]
+
+
+def _in_words(mapping: Mapping, estimate: StaticEstimate, facts: dict[str, Any]) -> list[str]:
+    """How far packets travel, how long spikes wait, what a call costs, and which chips are loaded for it."""
+    hops, retiming, report = facts["packet_hops_per_time_step"], facts["retiming"], estimate.report
     traffic = "as measured" if mapping.measured else f"at a rate of {estimate.rate:g}"
     placed = f"Packets x hops per time step, {traffic}: {hops['as_placed']:,.0f}"
     placed += f", row-major {hops['row_major']:,.0f}"
@@ -134,23 +142,18 @@ def _part_tables(mapping: Mapping, estimate: StaticEstimate) -> list[Table | str
             f". Packets cross {facts['places_crossed']} place(s) of the chips' array with no core in use: "
             "a chip must stand there, whose power is not in the estimate"
         )
-    report = estimate.report
-    cost = (
-        f"Static estimate of one call at that rate: {report.total_pj / PJ_PER_UJ:,.0f} uJ, "
-        f"{estimate.time_ns / NS_PER_MS:.3f} ms in {estimate.ticks} ticks "
-        f"(no figure for: {', '.join(report.unknown) or 'nothing'}). The run counts real spikes."
-    )
-    _right(use, 1, 2, 3)
-    _right(layers, 1, 2, 5)
-    _right(operations, 1, 2)
-    retiming = facts["retiming"]
     waits = (
         f"Spikes wait at most {retiming['longest_delay_ticks']} ticks (the chip's longest delay: "
         f"{retiming['longest_delay_of_chip']}); relay neurons: {retiming['relay_neurons']:,} on "
         f"{retiming['relay_cores']:,} cores"
     )
+    cost = (
+        f"Static estimate of one call at that rate: {report.total_pj / PJ_PER_UJ:,.0f} uJ, "
+        f"{estimate.time_ns / NS_PER_MS:.3f} ms in {estimate.ticks} ticks "
+        f"(no figure for: {', '.join(report.unknown) or 'nothing'}). The run counts real spikes."
+    )
     turns = [] if mapping.multiplex is None else [turns_text(shared_chips(mapping, estimate))]
-    return [head, layers, use, operations, placed, waits, cost, *turns]
+    return [placed, waits, cost, *turns]
 
 
 def _words(name: str) -> str:
