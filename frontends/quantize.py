@@ -20,12 +20,16 @@ DEFAULT_WEIGHT_BITS = 8
 WEIGHT_BITS = range(2, 17)
 
 
-def quantize(network: Network, weight_bits: int = DEFAULT_WEIGHT_BITS) -> Network:
+def quantize(
+    network: Network, weight_bits: int = DEFAULT_WEIGHT_BITS, one_step_per_target: bool = False
+) -> Network:
     """Quantise every projection that brings spikes or an analog stream; what the host computes stays real.
 
     A projection's step is the smallest power of two at which its largest weight keeps to ``weight_bits``
     bits; a population's unit is the smallest step into it. Populations that pass an analog stream on
-    unchanged share one unit. Weights and biases are rounded to the nearest integer, halves to even. Raises
+    unchanged share one unit. ``one_step_per_target``: all weights into a population have the largest of their
+    steps, for a core whose neurons have one set of weights for all inputs (TrueNorth). Weights and biases are
+    rounded to the nearest integer, halves to even. Raises
     QuantizeError for a network that is quantised already, and for weight bits beyond 2 to 16.
     """
     check_weight_bits(weight_bits)
@@ -34,6 +38,8 @@ def quantize(network: Network, weight_bits: int = DEFAULT_WEIGHT_BITS) -> Networ
     if any(p.unit is not None for p in network.populations):
         raise QuantizeError(f"{network.name} is quantised already")
     steps = {id(p): _step(network, p, weight_bits) for p in network.projections if _is_weighted(network, p)}
+    if one_step_per_target:
+        steps = _largest_by_target(network, steps)
     units = _units(network, steps, weight_bits)
     populations = []
     for population in network.populations:
@@ -97,6 +103,15 @@ def _step(network: Network, projection: Projection, weight_bits: int) -> float:
     """What an integer 1 of the weights is worth: a power of two."""
     largest = float(np.abs(_weights(network, projection)).max(initial=0.0))
     return 1.0 if largest == 0 else _power_of_two(largest / (2 ** (weight_bits - 1) - 1))
+
+
+def _largest_by_target(network: Network, steps: dict[int, float]) -> dict[int, float]:
+    """For every projection the largest step into its target."""
+    into: dict[str, float] = {}
+    weighted = [p for p in network.projections if id(p) in steps]
+    for p in weighted:
+        into[p.target] = max(into.get(p.target, 0.0), steps[id(p)])
+    return {id(p): into[p.target] for p in weighted}
 
 
 def _power_of_two(value: float) -> float:

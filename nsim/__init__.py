@@ -136,7 +136,7 @@ def run(
     with a run that was stopped in it. ``detail_steps``: which sampler steps are measured on the chip, as
     "n:20"; ``workers``: where (see nsim.reports.workers.Workers), this process by default.
     """
-    from nsim.reports.run import run_sampler
+    from nsim.reports.run_sampler import run_sampler
 
     folder = None if out is None else Path(out)
     return run_sampler(

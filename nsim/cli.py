@@ -156,7 +156,7 @@ def run(
     import nsim
     from nsim.reports.cost import check_run
     from nsim.reports.energy_models import energy_facts, energy_tables, parse_energy
-    from nsim.reports.run import run_sampler
+    from nsim.reports.run_sampler import run_sampler
     from nsim.reports.tables import run_facts, run_tables
     from nsim.reports.workers import Workers
 
@@ -185,8 +185,8 @@ def run(
             resume=resume is not None,
             detail_steps=detail_steps,
             workers=elsewhere,
+            figures=True,
         )
-    done.plot.save_all(folder)
     priced = energy_facts(done, models) if models else {}
     if as_json:
         show({**run_facts(done), "energy_models": priced.get("per_call", [])})

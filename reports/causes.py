@@ -22,19 +22,19 @@ CAUSE_GROUPS: dict[str, tuple[str, ...]] = {
 """Group name to its causes, in the order of drawing: what spikes pay first, what time pays last."""
 
 GROUP_COLOURS: dict[str, str] = {
-    "synaptic events": "#004c7a",
-    "neuron updates, active": "#d55e00",
-    "neuron updates, idle": "#e69f00",
-    "spikes": "#f0e442",
-    "packets and hops": "#009e73",
+    "synaptic events": "#0a2f94",
+    "neuron updates, active": "#a8370a",
+    "neuron updates, idle": "#e89404",
+    "spikes": "#fbd073",
+    "packets and hops": "#1d9252",
     "barrier": "#262626",
-    "state reset": "#8f4b70",
-    "host work": "#56b4e9",
-    "host transfers": "#cfe8f7",
-    "embedded processor": "#777777",
-    "static power": "#d4d4d4",
+    "state reset": "#b85ead",
+    "host work": "#60b8ff",
+    "host transfers": "#c1dfff",
+    "embedded processor": "#606060",
+    "static power": "#aeaeae",
 }
-"""Okabe and Ito's colours and greys, some darkened: neighbours differ in lightness too, for grey print."""
+"""Chosen so that no two look alike, to the colour-blind either, and neighbours differ in grey print too."""
 
 _GROUP_OF = {cause: group for group, causes in CAUSE_GROUPS.items() for cause in causes}
 

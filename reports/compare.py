@@ -15,6 +15,7 @@ from nsim.hw_models.spec import CostRule
 from nsim.reports import model_plots, plots
 from nsim.reports.causes import CAUSE_GROUPS, group_of
 from nsim.reports.run import Run
+from nsim.reports.run_lock import sole_writer_around
 from nsim.units import NS_PER_MS, PJ_PER_UJ
 
 TWIN = "ANN twin"
@@ -172,15 +173,15 @@ def compare_tables(comparands: list[Comparand]) -> list[Table | str]:
 
 def write_comparison(comparands: list[Comparand], out: Path) -> list[Path]:
     """Write a waterfall from the first to every other, as PNG and SVG, and the parts as CSV."""
-    out.mkdir(parents=True, exist_ok=True)
-    frame = parts_of(comparands)
-    steps = frame.fillna(0.0)
+    first, frame = comparands[0], parts_of(comparands)
     files = [out / "compare.csv"]
-    frame.rename_axis("group").add_suffix(" (pJ)").to_csv(files[0])
-    for i, other in enumerate(comparands[1:], start=1):
-        pair = steps[[comparands[0].name, other.name]]
-        title = f"{comparands[0].name} to {other.name}"
-        path = out / f"waterfall-{i}"
-        plots.save(model_plots.waterfall(pair, (comparands[0].name, other.name), title), path)
-        files += [path.with_suffix(".png"), path.with_suffix(".svg")]
+    with sole_writer_around(out):
+        out.mkdir(parents=True, exist_ok=True)
+        frame.rename_axis("group").add_suffix(" (pJ)").to_csv(files[0])
+        for i, other in enumerate(comparands[1:], start=1):
+            names, path = (first.name, other.name), out / f"waterfall-{i}"
+            title = f"{first.name} to {other.name}, {other.energy_pj / first.energy_pj:.3g} times the energy"
+            pair, unknown = frame[list(names)].fillna(0.0), (first.unknown, other.unknown)
+            plots.save(model_plots.waterfall(pair, names, unknown, title), path)
+            files += [path.with_suffix(".png"), path.with_suffix(".svg")]
     return files

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from nsim.reports.run_folder import RunFolder, read_table
+from nsim.reports.run_checks import read_table
+from nsim.reports.run_folder import RunFolder
 from nsim.simulator.core_counts import CORE_EVENTS
 
 

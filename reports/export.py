@@ -11,6 +11,7 @@ import pyarrow as pa
 from pyarrow import csv
 
 from nsim.reports.run import Run
+from nsim.reports.run_lock import sole_writer_around
 from nsim.units import NS_PER_MS, PJ_PER_UJ
 
 Format = Literal["csv", "latex"]
@@ -23,8 +24,9 @@ def export(run: Run, form: Format, out: Path) -> list[Path]:
     csv: every row of every table, and the manifest beside them. latex: a booktabs table for each, added up
     to what a page can hold, its provenance as comments in its head.
     """
-    out.mkdir(parents=True, exist_ok=True)
-    return _csv(run, out) if form == "csv" else _latex(run, out)
+    with sole_writer_around(out):
+        out.mkdir(parents=True, exist_ok=True)
+        return _csv(run, out) if form == "csv" else _latex(run, out)
 
 
 def _csv(run: Run, out: Path) -> list[Path]:

@@ -20,6 +20,7 @@ from nsim.reports.energy import energy_figures
 from nsim.reports.energy_models import energy_models, side_by_side
 from nsim.reports.plots import style
 from nsim.reports.run import Run
+from nsim.reports.run_lock import sole_writer_around
 from nsim.reports.tables import per_call_facts
 from nsim.units import NS_PER_MS, PJ_PER_UJ
 
@@ -31,7 +32,7 @@ CAPTIONS = {
     "latency": "Time of every sampler step, and of every tick of the mean one.",
     "layers": "Energy of every layer on its cores, in order of execution.",
     "rates": "How often each layer's neurons fire in each sampler step.",
-    "operations": "Accumulates and multiply-accumulates of the model as traced and as laid out.",
+    "operations": "Accumulates and multiply-accumulates of every layer, as traced beside as laid out.",
     "papers_rule": "What the papers count, and what the chip pays for the same call.",
     "energy_models": "One call priced by every energy model that these counts allow.",
     "tornado": "How far the published range of each figure moves the total.",
@@ -87,9 +88,10 @@ class Section:
 
 def write_report(run: Run, path: Path) -> Path:
     """Write a run's page, whole or not at all; the same run gives the same bytes."""
-    part = path.with_name(path.name + ".part")
-    part.write_text(report_html(run), encoding="utf-8")
-    os.replace(part, path)
+    page, part = report_html(run), path.with_name(path.name + ".part")
+    with sole_writer_around(path):
+        part.write_text(page, encoding="utf-8")
+        os.replace(part, path)
     return path
 
 
@@ -164,7 +166,7 @@ def _sections(run: Run, per_call: dict[str, Any]) -> list[Section]:
                 _figure(plot.operations(), "operations"),
                 _figure(plot.energy_models(), "energy_models"),
             ],
-            tables=[_models(run)],
+            tables=[_operations(run), _models(run)],
         ),
         Section("activity", "Activity", figures=[_figure(plot.rates(), "rates")]),
         Section(
@@ -288,6 +290,32 @@ def _by_step(run: Run) -> PageTable:
         for step, r in intervals.iterrows()
     ]
     return PageTable("By sampler step, all images", ["sampler step", "uJ", "5 %", "95 %", "ms"], rows)
+
+
+def _operations(run: Run) -> PageTable:
+    """Every layer as traced, and what its cores do and pay."""
+    rule, energy = run.papers_rule, run.report.by_layer().set_index("layer")["energy_pj"]
+    rows = []
+    for r in run.layer_operations().itertuples(index=False):
+        papers_pj = rule.ac_pj * (r.traced_ac + r.traced_graded_ac) + rule.mac_pj * r.traced_mac
+        both = r.traced_ac and r.laid_out_ac
+        counts = (r.traced_ac, r.traced_graded_ac, r.traced_mac, r.laid_out_ac, r.laid_out_mac)
+        rows.append(
+            [
+                Cell(r.layer),
+                *(_number(count, "{:,.0f}") for count in counts),
+                _number(r.laid_out_ac / r.traced_ac, "{:.2f}") if both else Cell(""),
+                _uj(papers_pj),
+                _uj(energy[r.layer]) if r.layer in energy.index else Cell(""),
+            ]
+        )
+    columns = ["layer", "AC traced", "graded AC traced", "MAC traced", "AC laid out", "MAC laid out"]
+    columns += ["AC laid out / traced", "uJ by the papers' rule, as traced", "uJ on its cores"]
+    note = (
+        "As traced, an operation stands with the first layer on cores that reads its result; as laid out, "
+        "with the cores that hold its synapses, a MAC of the host with the layer it is done for."
+    )
+    return PageTable("By layer, as traced and as laid out, whole run", columns, rows, note)
 
 
 def _models(run: Run) -> PageTable:

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import math
 import textwrap
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from nsim.reports.causes import GROUP_COLOURS
 from nsim.reports.plots import (
     NOTE_CHARACTERS,
     PJ_PER_UNIT,
+    at_end,
     draw_legend,
     name_rows,
     new_figure,
     pick_unit,
     rows_height,
     style,
+    words_note,
 )
 from nsim.units import PJ_PER_UJ
 
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
 AC, MAC, WHOLE = "#004c7a", "#d55e00", "#777777"
 BELOW, ABOVE = "#56b4e9", "#d55e00"
 LONGEST_NAME = 34
+NEARLY_THE_SAME = 0.3
+"""Largest difference, as a share of the larger run, for which a waterfall shows only where runs differ."""
 
 
 def papers_rule(facts: Mapping[str, Any], title: str) -> Figure:
@@ -94,8 +98,8 @@ def tornado(frame: pd.DataFrame, total_pj: float, unknown: Sequence[str], title:
             below = axes.barh(i, low - total, 0.6, total, color=BELOW)
             above = axes.barh(i, high - total, 0.6, total, color=ABOVE, hatch="////", edgecolor="white")
             handles = [below, above]
-            _at_end(axes, low, i, f"{row.low:g}", "right")
-            _at_end(axes, high, i, f"{row.high:g}", "left")
+            at_end(axes, low, i, f"{row.low:g}", "right")
+            at_end(axes, high, i, f"{row.high:g}", "left")
         axes.axvline(total, color="black", linewidth=0.8)
         axes.margins(x=0.12)
         axes.set_xlabel(f"energy of the run ({unit})")
@@ -103,40 +107,76 @@ def tornado(frame: pd.DataFrame, total_pj: float, unknown: Sequence[str], title:
         total_text = f"{total:.3g}\N{NO-BREAK SPACE}{unit}"
         note = f"all others as published: {total_text}. Numbers: ends of the range, in pJ or mW"
         outside = f"outside, no published figure: {', '.join(unknown)}" if unknown else ""
-        notes = [textwrap.fill(part, NOTE_CHARACTERS) for part in (note, outside) if part]
+        notes = [words_note(part) for part in (note, outside) if part]
         labels = ["figure at its low", "figure at its high"][: len(handles)]
         draw_legend(axes, handles, labels, "\n".join(notes))
     return figure
 
 
-def waterfall(parts: pd.DataFrame, names: tuple[str, str], title: str) -> Figure:
-    """Draw how the energy of one run becomes that of another, a step for every group of causes.
+def waterfall(
+    parts: pd.DataFrame, names: tuple[str, str], unknown: tuple[Sequence[str], Sequence[str]], title: str
+) -> Figure:
+    """Draw how the energy of one run becomes that of another: what is saved, then what is added.
 
-    ``parts``: index group, columns the two runs, in pJ per call and image; ``names``: what they are called.
+    ``parts``: index group, columns the two runs, in pJ per call and image; ``names``: what they are called;
+    ``unknown``: causes that each has no figure for, so that they are in no step. Where both runs cost nearly
+    the same, the axis begins short of them, and their bars are marked as broken.
     """
-    first, second = parts.iloc[:, 0], parts.iloc[:, 1]
-    unit, size = pick_unit(float(max(first.sum(), second.sum())), PJ_PER_UNIT)
-    change = (second - first)[(second - first) != 0] / size
-    change = change.reindex(change.abs().sort_values(ascending=False, kind="stable").index)
-    labels = [names[0], *change.index, names[1]]
+    ends = parts.sum().to_numpy()
+    unit, size = pick_unit(float(ends.max()), PJ_PER_UNIT)
+    change = (parts.iloc[:, 1] - parts.iloc[:, 0]) / size
+    saved, added = change[change < 0].sort_values(kind="stable"), change[change > 0]
+    steps = pd.concat([saved, added.sort_values(ascending=False, kind="stable")])
+    levels = [*(ends[0] / size + steps.cumsum().shift(fill_value=0.0)), ends[1] / size]
+    decimals = max(0, 2 - math.floor(math.log10(steps.abs().max()))) if len(steps) else 3
+    last = len(steps) + 1
     with style():
-        figure = new_figure(max(2.6, 0.24 * len(labels) + 1.2), "Where the difference comes from", title)
+        figure = new_figure(max(2.8, 0.26 * (last + 1) + 1.2), "Where the difference comes from", title)
         axes = figure.subplots()
-        at = first.sum() / size
-        axes.barh(0, at, 0.7, color=WHOLE)
-        _at_end(axes, at, 0, f"{at:.3g}", "left")
-        for i, (group, step) in enumerate(change.items(), start=1):
-            colour = GROUP_COLOURS.get(str(group), MAC)
-            axes.barh(i, step, 0.7, at, color=colour, edgecolor="black", linewidth=0.3)
-            _at_end(axes, max(at, at + step), i, f"{step:+.3g}", "left")
-            axes.plot([at, at], [i - 1, i], color="black", linewidth=0.4)
-            at += step
-        axes.barh(len(labels) - 1, second.sum() / size, 0.7, color=WHOLE)
-        _at_end(axes, second.sum() / size, len(labels) - 1, f"{second.sum() / size:.3g}", "left")
-        axes.set_xlim(0, 1.12 * axes.dataLim.x1)
-        axes.set_xlabel(f"energy of one denoiser call and image ({unit})")
-        name_rows(axes, [_wrapped(label) for label in labels])
+        handles = {}
+        for i, step in enumerate(steps, start=1):
+            colour, hatch, kind = (BELOW, "", "saves") if step < 0 else (ABOVE, "////", "adds")
+            handles[kind] = axes.barh(
+                i, step, 0.64, levels[i - 1], color=colour, hatch=hatch, edgecolor="white", linewidth=0
+            )
+            text = f"{step:+,.{decimals}f}".replace("-", "\N{MINUS SIGN}")
+            at_end(axes, max(levels[i - 1 : i + 1]), i, text, "left")
+        for i, level in enumerate(levels):
+            axes.plot([level, level], [i - 0.32 * (i > 0), i + 1.32], color="black", linewidth=0.6, zorder=3)
+        for i, end in ((0, ends[0] / size), (last, ends[1] / size)):
+            axes.barh(i, end, 0.64, color=WHOLE)
+            at_end(axes, end, i, f"{end:,.{decimals}f}", "left")
+        begins = _begin_axis(axes, levels, (0, last))
+        axes.set_xlabel(f"energy of one denoiser call and image ({unit}){begins}")
+        name_rows(axes, [_wrapped(label) for label in (names[0], *steps.index, names[1])])
+        labels = [f"{names[1]} {kind}" for kind in handles]
+        draw_legend(axes, list(handles.values()), labels, _unknown_to_either(names, unknown))
     return figure
+
+
+def _begin_axis(axes: Axes, levels: Sequence[float], wholes: Sequence[int]) -> str:
+    """Begin the axis at 0, or near the levels where they differ little; what the axis' label says of it."""
+    low, high = min(levels), max(levels)
+    room = (high - low) or high
+    begin = low - room if high - low < NEARLY_THE_SAME * high else 0.0
+    axes.set_xlim(begin, high + 0.25 * (high - begin))
+    if not begin:
+        return ""
+    for row in wholes:
+        axes.text(0.03, row, "//", transform=axes.get_yaxis_transform(), color="white", va="center", size=10)
+    return ", axis does not begin at 0"
+
+
+def _unknown_to_either(names: tuple[str, str], unknown: tuple[Sequence[str], Sequence[str]]) -> str:
+    """Say which causes are in no step, and which only one side has no figure for."""
+    both = [cause for cause in unknown[0] if cause in unknown[1]]
+    own = [[cause for cause in causes if cause not in both] for causes in unknown]
+    notes = [
+        textwrap.fill(f"not in {name}: {', '.join(causes).replace('_', ' ')}", NOTE_CHARACTERS)
+        for name, causes in zip(("either", *names), (both, *own), strict=True)
+        if causes
+    ]
+    return "\n".join(notes)
 
 
 def _log_energies(axes: Axes, energies_pj: Sequence[float]) -> None:
@@ -154,14 +194,6 @@ def _number(value: float) -> str:
 
 def _first_of_each(axes: Axes, laid_out: list[bool]) -> list[Any]:
     return [axes.patches[laid_out.index(there)] for there in (True, False) if there in laid_out]
-
-
-def _at_end(axes: Axes, x: float, y: float, text: str, side: str) -> None:
-    """A number just beyond the end of a bar; ``side`` is where the bar lies from it."""
-    shift = {"left": (3, "left"), "right": (-3, "right")}[side]
-    axes.annotate(
-        text, (x, y), (shift[0], 0), textcoords="offset points", ha=shift[1], va="center", fontsize=7
-    )
 
 
 def _wrapped(text: str) -> str:

@@ -8,7 +8,7 @@ import numpy as np
 
 from nsim.errors import RunError
 from nsim.frontends.model import Model
-from nsim.reports.run import Progress
+from nsim.reports.run_sampler import Progress
 from nsim.simulator.engine import Engine
 from nsim.workloads.samplers import initial_noise, parse_sampler, trajectory
 from nsim.workloads.samplers.analytic import mean_square_eps, save_statistics, statistics_file

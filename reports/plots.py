@@ -6,6 +6,7 @@ and returns a matplotlib Figure that belongs to no global state. ``save`` writes
 
 from __future__ import annotations
 
+import os
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -29,6 +30,8 @@ NOTE_CHARACTERS = 32
 """Width of a note under a legend."""
 ROW_IN = 0.155
 """Height of one layer's row."""
+PAIR_IN = 0.24
+"""Height of a row of two bars."""
 NAMED_LAYERS = 6
 """Layers named in the tick profile: as many as the legend has room for."""
 SAMPLE_COLUMNS = 8
@@ -56,6 +59,8 @@ STYLE: dict[str, Any] = {
 
 PJ_PER_UNIT = {"pJ": 1.0, "nJ": 1e3, "µJ": PJ_PER_UJ, "mJ": PJ_PER_MJ}
 NS_PER_UNIT = {"ns": 1.0, "µs": NS_PER_US, "ms": NS_PER_MS}
+OPERATIONS = {"ac": ("AC", "#004c7a"), "graded_ac": ("graded AC", "#009e73"), "mac": ("MAC", "#d55e00")}
+"""Kinds of operations: what they are called and their colours."""
 _TIMES = {"core_ns": "busiest core", "barrier_ns": "barrier"}
 _TIME_COLOURS = {"busiest core": "#9db4c8", "barrier": GROUP_COLOURS["barrier"]}
 
@@ -150,7 +155,7 @@ def layers(energy: pd.DataFrame, title: str) -> Figure:
         name_rows(axes, order)
         axes.set_xlabel(f"energy of all sampler steps ({unit})")
         shown = f"sum: {left.sum():.3g} {unit}; " if handles else ""
-        note = textwrap.fill(f"{shown}what belongs to no core is not shown", NOTE_CHARACTERS)
+        note = words_note(f"{shown}what belongs to no core is not shown")
         draw_legend(axes, handles, _shares(parts), f"{note}\n{_unpriced_note(on_cores)}")
     return figure
 
@@ -189,48 +194,43 @@ def rates(operations: pd.DataFrame, populations: Sequence[str], title: str) -> F
     return figure
 
 
-def operations(operations: pd.DataFrame, laid_out: pd.DataFrame, title: str) -> Figure:
-    """Draw AC and MAC of each block, as traced against as laid out, mean per sampler step, log axis.
+def operations(rows: pd.DataFrame, title: str) -> Figure:
+    """Draw AC and MAC of each layer, as traced (hatched) above as laid out, with the ratio of their AC.
 
-    A block is a module path up to its first number, since the two cannot be matched layer by layer: as traced
-    a count stands with the convolution, as laid out with the cores its synapses lead to.
+    ``rows``: `layer_operations`; layers stand in its order.
     """
-    count = len(_steps(operations))
-    block = operations.layer.map(_block)
-    traced = operations.groupby(block, sort=False)[["ac", "graded_ac", "mac"]].sum() / count
-    laid = laid_out.groupby(laid_out.layer.map(_block), sort=False).ac.sum() / count
-    rows = traced.reindex(traced.index.union(laid.index, sort=False)).assign(laid_out=laid).fillna(0)
-    rows = rows[rows.sum(axis=1) > 0]
-    series: dict[str, tuple[str, dict[str, Any]]] = {
-        "ac": ("AC, as traced", {"marker": "o", "color": "#004c7a", "markerfacecolor": "white"}),
-        "laid_out": ("AC, as laid out", {"marker": "o", "color": "#004c7a"}),
-        "graded_ac": ("graded AC, as traced", {"marker": "+", "color": "#009e73"}),
-        "mac": ("MAC, as traced", {"marker": "x", "color": "#d55e00"}),
-    }
-    with style():
-        from matplotlib.ticker import EngFormatter
+    from matplotlib.ticker import EngFormatter
 
-        figure = new_figure(rows_height(rows), "Operations per block, mean per sampler step", title)
+    short = EngFormatter(places=1)
+    times, note = "\N{MULTIPLICATION SIGN}\N{THIN SPACE}", "AC as laid out to AC as traced"
+    none = 0 * rows.traced_ac
+    with style():
+        figure = new_figure(rows_height(rows.layer, PAIR_IN), "Operations per layer", title)
         axes = figure.subplots()
-        shown = rows.where(rows > 0)  # nothing to show on a log axis is not drawn
-        axes.hlines(range(len(rows)), shown.ac, shown.laid_out, color="#004c7a", linewidth=0.8)
-        short = EngFormatter(places=1)
-        handles: list[Artist] = []
-        labels = []
-        for column, (name, marker) in series.items():
-            if rows[column].any():
-                handles += axes.plot(
-                    shown[column], range(len(rows)), linestyle="none", markersize=5, **marker
-                )
-                labels.append(f"{name}  {short(rows[column].sum())}")
-        axes.set_xscale("log")
+        handles, labels = [], []
+        for whose, offset, hatch in (("traced", -0.2, "/////"), ("laid_out", 0.2, "")):
+            left = np.zeros(len(rows))
+            for kind, (name, colour) in OPERATIONS.items():
+                width = rows.get(f"{whose}_{kind}", none).to_numpy()
+                if width.any():
+                    bars = axes.barh(np.arange(len(rows)) + offset, width, 0.38, left, color=colour)
+                    for bar in bars:
+                        bar.set(hatch=hatch, edgecolor="white", linewidth=0)
+                    handles.append(bars)
+                    labels.append(f"{name}, as {whose.replace('_', ' ')}  {short(width.sum())}")
+                left += width
+        for i, (traced, laid_out, end) in enumerate(zip(rows.traced_ac, rows.laid_out_ac, left, strict=True)):
+            if traced and laid_out:
+                at_end(axes, end, i + 0.2, f"{times}{laid_out / traced:.2f}", "left")
+        axes.margins(x=0.1)
         axes.xaxis.set_major_formatter(EngFormatter())
-        axes.set_xlabel("operations per sampler step")
-        axes.grid(axis="y", color="#e6e6e6", linewidth=0.5)
-        axes.set_axisbelow(True)
-        name_rows(axes, rows.index)
-        note = "as laid out, a count stands with the cores its synapses lead to"
-        draw_legend(axes, handles, labels, textwrap.fill(note, NOTE_CHARACTERS))
+        axes.set_xlabel("operations in all sampler steps")
+        name_rows(axes, rows.layer)
+        notes = [
+            f"{times}: {note}",
+            "as traced, an operation stands with the layer that first reads its result",
+        ]
+        draw_legend(axes, handles, labels, "\n".join(textwrap.fill(n, NOTE_CHARACTERS) for n in notes))
     return figure
 
 
@@ -256,10 +256,13 @@ def samples(images: np.ndarray, title: str) -> Figure:
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Write ``path``.png and ``path``.svg; the same figure gives the same bytes."""
-    with style():
-        figure.savefig(f"{path}.png", metadata={"Software": None})
-        figure.savefig(f"{path}.svg", metadata={"Date": None})
+    """Write ``path``.png and ``path``.svg, each whole or not at all; the same figure gives the same bytes."""
+    unsigned: dict[str, dict[str, None]] = {"png": {"Software": None}, "svg": {"Date": None}}
+    for form, metadata in unsigned.items():
+        part = path.with_name(f"{path.name}.{form}.part")
+        with style():
+            figure.savefig(part, format=form, metadata=metadata)
+        os.replace(part, path.with_name(f"{path.name}.{form}"))
 
 
 def new_figure(height: float, what: str, where: str) -> Figure:
@@ -293,7 +296,7 @@ def _unpriced_note(energy: pd.DataFrame) -> str:
     """List the causes that happened and have no energy figure, in the order of the groups."""
     unpriced = set(energy.cause[energy.energy_pj.isna() & (energy["count"] > 0)].unique())
     names = [cause for causes in CAUSE_GROUPS.values() for cause in causes if cause in unpriced]
-    return textwrap.fill(f"no published figure: {', '.join(names)}", NOTE_CHARACTERS) if names else ""
+    return words_note(f"no published figure: {', '.join(names)}") if names else ""
 
 
 def pick_unit(largest: float, units: Mapping[str, float]) -> tuple[str, float]:
@@ -303,13 +306,6 @@ def pick_unit(largest: float, units: Mapping[str, float]) -> tuple[str, float]:
 
 def _percent(share: float) -> str:
     return "<0.1 %" if 0 < share < 0.0005 else f"{100 * share:.1f} %"
-
-
-def _block(layer: str) -> str:
-    """Cut a module path after its first number; of a projection named ``a -> b``, that of ``b``."""
-    path = layer.rsplit(" -> ", 1)[-1].split(".")
-    numbers = [i for i, part in enumerate(path) if part.isdigit()]
-    return ".".join(path[: numbers[0] + 1] if numbers else path)
 
 
 def _stack(axes: Axes, parts: pd.DataFrame, colours: Mapping[str, str]) -> list[Artist]:
@@ -360,9 +356,14 @@ def draw_legend(
     axes.annotate(note, (0, 0), (4, -4), xycoords=legend, textcoords="offset points", va="top", fontsize=7)
 
 
-def rows_height(rows: Sequence[str]) -> float:
+def words_note(text: str) -> str:
+    """Break a note into lines that fit under a legend, names of causes as words."""
+    return textwrap.fill(text.replace("_", " "), NOTE_CHARACTERS)
+
+
+def rows_height(rows: Sequence[str], each: float = ROW_IN) -> float:
     """Height in inches of a figure with a row per name, and never less than its legend needs."""
-    return max(3.0, ROW_IN * len(rows) + 1.0)
+    return max(3.0, each * len(rows) + 1.0)
 
 
 def name_rows(axes: Axes, names: Sequence[str]) -> None:
@@ -377,3 +378,11 @@ def whole_numbers(axes: Axes) -> None:
     from matplotlib.ticker import MaxNLocator
 
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+
+
+def at_end(axes: Axes, x: float, y: float, text: str, side: str) -> None:
+    """Write a number just beyond the end of a bar; ``side`` is where the bar lies from it."""
+    shift = {"left": (3, "left"), "right": (-3, "right")}[side]
+    axes.annotate(
+        text, (x, y), (shift[0], 0), textcoords="offset points", ha=shift[1], va="center", fontsize=7
+    )

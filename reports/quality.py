@@ -12,7 +12,7 @@ from nsim.errors import RunError
 from nsim.frontends.model import Model
 from nsim.frontends.quantize import quantize
 from nsim.hw_models.mapping.policies import Policy, without_streams
-from nsim.reports.run import Progress
+from nsim.reports.run_sampler import Progress
 from nsim.simulator.engine import Engine
 from nsim.workloads.digits import IMAGE_SIZE
 from nsim.workloads.samplers import initial_noise, parse_sampler, trajectory
@@ -44,9 +44,9 @@ def quality_facts(
     from nsim.workloads.quality import digit_quality
 
     spec = parse_sampler(sampler)
-    if spec.kind not in ("ddim", "dpm-solver"):
+    if spec.kind not in ("ddim", "ddim-unclamped", "dpm-solver"):
         # the others' noise depends on an image's place in its batch
-        raise RunError(f"sampler {sampler!r}: quality takes ddim:N or dpm-solver:N, for example ddim:50")
+        raise RunError(f"sampler {sampler!r}: quality takes ddim:N, ddim-unclamped:N or dpm-solver:N")
     engine = Engine(model.network)
     if weight_bits is not None:
         engine = Engine(quantize(without_streams(model.network, policy), weight_bits), "int")

@@ -11,7 +11,7 @@ import nsim
 from nsim.errors import RunError
 from nsim.hw_models.mapping.mapping import Mapping, map_model
 from nsim.hw_models.spec import Calibration
-from nsim.reports.run_folder import read_table
+from nsim.reports.run_checks import read_table
 from nsim.reports.step_meter import engine_of
 from nsim.simulator.core_counts import CoreCounter, EventCounts
 from nsim.simulator.engine import Call

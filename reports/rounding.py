@@ -21,7 +21,7 @@ from nsim.frontends.model import Model
 from nsim.frontends.network import Network
 from nsim.frontends.quantize import dequantize, quantize
 from nsim.hw_models.mapping.policies import Policy, without_streams
-from nsim.reports.run import Progress
+from nsim.reports.run_sampler import Progress
 from nsim.simulator.engine import Call, Engine
 from nsim.workloads.samplers import initial_noise, parse_sampler, trajectory
 

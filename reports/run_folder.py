@@ -4,7 +4,8 @@
     chip.yaml                 the chip file as it was
     cores.parquet             the mapping, one row per core
     capacities.parquet        the most that a core of each layer may use of each resource
-    projections.parquet       the model as traced, one row per projection and host operation
+    traced_layers.parquet     the weighted layers of the model as traced
+    readers.parquet           the layer on cores that each projection of the model as traced is read by
     beside_cores.parquet      what every call of one image costs beside the cores
     events/0007.parquet       sampler step 7: every event, by tick and core, summed over images
     operations/0007.parquet   the model as traced: operations by layer and time step
@@ -35,34 +36,20 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from nsim import __version__
 from nsim.errors import RunError
-from nsim.reports.run_lock import HOLDER, LOCK, sole_writer
-
-TABLES = ("cores", "capacities", "traced_layers", "beside_cores")
-STEP_TABLES = ("events", "operations", "latency", "times", "links")
-
-KEYS = (
-    *("complete", "weight_bits", "model", "chip", "chip_sha256", "calibration", "cores", "chips", "policy"),
-    *("placement", "schedule", "timing", "precision", "sampler", "sampler_steps", "detail_steps"),
-    *("decoder_calls", "seed", "images", "made_with", "model.name", "model.workload", "model.weights"),
-    *("model.sha256", "model.parameters", "model.time_steps", "model.v_threshold"),
-    *("model.v_threshold_by_layer", "model.ann_twin_macs", "made_with.nsim", "made_with.command"),
+from nsim.reports.run_checks import (
+    check_table,
+    damaged,
+    read_manifest,
+    read_table,
+    refuse_occupied,
+    refuse_other,
+    require,
 )
-"""What a manifest holds, see `run_manifest`; a folder that lacks one was made by another nsim."""
+from nsim.reports.run_lock import LOCK, sole_writer
 
-COLUMNS = {
-    "cores": ("core", "chip", "tile_x", "tile_y", "layer", "network"),
-    "capacities": ("layer", "resource", "available"),
-    "traced_layers": ("layer", "kind", "input", "source", "target", "dense_macs", "network"),
-    "beside_cores": ("network", "layer", "event", "count"),
-    "events": ("tick", "core"),
-    "operations": ("layer", "time_step", "ac", "graded_ac", "mac", "elementwise", "updates", "spikes"),
-    "latency": ("image", "tick", "core_ns", "barrier_ns", "time_ns", "busiest_core", "busiest_layer"),
-    "times": ("calibration", "image", "tick", "time_ns"),
-    "links": ("direction", "mesh_x", "mesh_y", "packets"),
-}
-"""Columns that every table has, whatever the chip; it has more for what the chip counts and limits."""
+TABLES = ("cores", "capacities", "traced_layers", "readers", "beside_cores")
+STEP_TABLES = ("events", "operations", "latency", "times", "links")
 
 
 class RunFolder:
@@ -81,7 +68,7 @@ class RunFolder:
         """
         begun = resume and (path / "manifest.json").exists()
         if not begun and not (path / LOCK).exists():
-            _refuse_occupied(path)  # before a lock is left among files that are no run's
+            refuse_occupied(path)  # before a lock is left among files that are no run's
         with sole_writer(path):
             yield cls.resume(path, manifest) if begun else cls.create(path, manifest)
 
@@ -89,7 +76,7 @@ class RunFolder:
     def create(cls, path: Path, manifest: dict[str, Any]) -> RunFolder:
         """A new folder with its manifest; RunError when something is there already."""
         folder = cls(path)
-        _refuse_occupied(path)
+        refuse_occupied(path)
         path.mkdir(parents=True, exist_ok=True)
         folder.write_manifest(manifest)
         folder._make_subfolders()
@@ -106,7 +93,7 @@ class RunFolder:
             )
         folder._check_steps(folder.steps_in_all)
         for name in ("chip.yaml", "images.npy"):
-            folder._require(path / name)
+            require(path / name)
         return folder
 
     @classmethod
@@ -117,14 +104,7 @@ class RunFolder:
         naming the file when it is damaged. The command line may differ; the first one stays.
         """
         folder = cls(path)
-        begun = folder.manifest
-        difference = _difference(_comparable(begun), _comparable(manifest))
-        if difference:
-            key, was, now = difference
-            raise RunError(
-                f"{path}: begun with {key} {was}, this would go on with {now}; only the same model, chip, "
-                "settings and versions give the same numbers. Start again in a new folder"
-            )
+        refuse_other(path, folder.manifest, manifest)
         for part in path.rglob("*.part"):
             part.unlink()
         folder._make_subfolders()
@@ -138,17 +118,7 @@ class RunFolder:
     @property
     def manifest(self) -> dict[str, Any]:
         """The manifest as written; RunError when there is none, it is damaged, or another nsim's."""
-        file = self.path / "manifest.json"
-        if not file.is_file():
-            raise RunError(f"{self.path}: not a run folder (no manifest.json)")
-        try:
-            content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-        except (json.JSONDecodeError, UnicodeDecodeError):
-            raise _damaged(file, "it is not JSON") from None
-        missing = [key for key in KEYS if not _has(content, key)]
-        if missing:
-            raise _of_another_nsim(self.path, content, f"manifest.json lacks {', '.join(missing)}")
-        return content
+        return read_manifest(self.path)
 
     @property
     def steps_done(self) -> int:
@@ -175,38 +145,23 @@ class RunFolder:
 
     def _check_steps(self, done: int) -> None:
         """Refuse a folder that lacks a file of its first ``done`` steps, or holds one that cannot be read."""
+        manifest = self.manifest
         for name in TABLES if done else ():
-            self._check_table(name, self.path / f"{name}.parquet")
+            check_table(self.path, manifest, name, self.path / f"{name}.parquet")
         measured = set(self.measured_steps)
         for step in range(done):
             for name in STEP_TABLES if step in measured else ("operations",):
-                self._check_table(name, self._step(name, step))
+                check_table(self.path, manifest, name, self._step(name, step))
             self.state(step)
         last = max((int(path.stem) for path in (self.path / "states").glob("*.npy")), default=-1)
         if last >= done:
-            raise _damaged(self._state(done), f"it is missing, although sampler step {last} is there")
-
-    def _check_table(self, name: str, path: Path) -> None:
-        """Refuse a file that is missing, cut off, or no such table; pages are checked when they are read."""
-        self._require(path)
-        try:
-            columns = pq.read_schema(path).names
-        except (pa.ArrowException, OSError) as error:
-            raise _damaged(path, str(error).splitlines()[0]) from None
-        missing = [column for column in COLUMNS[name] if column not in columns]
-        if missing:
-            what = f"{path.relative_to(self.path)} lacks the column {', '.join(missing)}"
-            raise _of_another_nsim(self.path, self.manifest, what)
+            raise damaged(self._state(done), f"it is missing, although sampler step {last} is there")
 
     def _step(self, name: str, step: int) -> Path:
         return self.path / name / f"{step:04d}.parquet"
 
     def _state(self, step: int) -> Path:
         return self.path / "states" / f"{step:04d}.npy"
-
-    def _require(self, path: Path) -> None:
-        if not path.is_file():
-            raise _damaged(path, "it is missing")
 
     def write_manifest(self, content: dict[str, Any]) -> None:
         """Write the manifest, whole or not at all."""
@@ -252,11 +207,11 @@ class RunFolder:
 
     def state(self, step: int) -> np.ndarray:
         """The images float32 [B, C, H, W] as a sampler step left them."""
-        self._require(self._state(step))
+        require(self._state(step))
         try:
             return np.asarray(np.load(self._state(step), allow_pickle=False))
         except (ValueError, EOFError) as error:
-            raise _damaged(self._state(step), str(error)) from None
+            raise damaged(self._state(step), str(error)) from None
 
     def steps(self, name: str) -> list[Path]:
         """Files of a table with one file per sampler step, in order."""
@@ -291,72 +246,3 @@ class RunFolder:
             unsigned: Any = {"Software": None}  # or matplotlib writes its version into the file
             pixels = np.repeat(image, 3, axis=0) if len(image) == 1 else image
             imsave(self.path / "images" / f"{i:04d}.png", pixels.transpose(1, 2, 0), metadata=unsigned)
-
-
-def read_table(path: Path) -> pa.Table:
-    """Read one file of a run, checksums and all; RunError naming it when it is missing or damaged."""
-    if not path.is_file():
-        raise _damaged(path, "it is missing")
-    try:
-        return pq.ParquetFile(path, page_checksum_verification=True).read()
-    except (pa.ArrowException, OSError) as error:
-        raise _damaged(path, str(error).splitlines()[0]) from None
-
-
-def _refuse_occupied(path: Path) -> None:
-    """Refuse to begin a run where there is anything but what a run killed at its very start left."""
-    if path.exists() and not (path.is_dir() and all(map(_is_left_over, path.iterdir()))):
-        raise RunError(f"{path}: there is something here already; choose another folder or remove it")
-
-
-def _is_left_over(path: Path) -> bool:
-    return path.suffix == ".part" or path.name in (LOCK, HOLDER)
-
-
-def _damaged(path: Path, why: str) -> RunError:
-    return RunError(f"{path}: damaged: {why.rstrip('.')}. Run it again in a new folder")
-
-
-def _has(manifest: Any, key: str) -> bool:
-    """Whether a manifest has an entry, given by its whole name."""
-    first, _, rest = key.partition(".")
-    return isinstance(manifest, dict) and first in manifest and (not rest or _has(manifest[first], rest))
-
-
-def _of_another_nsim(path: Path, manifest: Any, what: str) -> RunError:
-    """The folder is whole, but not laid out as this version reads it."""
-    named = [
-        f"{key} {manifest['made_with'][key]}"
-        for key in ("nsim", "revision")
-        if _has(manifest, f"made_with.{key}") and manifest["made_with"][key]
-    ]
-    made = ", ".join(named) or "it does not say which"
-    return RunError(
-        f"{path}: made by another nsim ({made}) than this ({__version__}): {what}. "
-        "Read it with the nsim that made it, or run it again in a new folder"
-    )
-
-
-def _comparable(manifest: dict[str, Any]) -> dict[str, Any]:
-    """A manifest's entries by their whole name, without those that may differ when a run goes on."""
-    flat: dict[str, Any] = {}
-
-    def walk(part: dict[str, Any], prefix: str) -> None:
-        for key, value in part.items():
-            if isinstance(value, dict):
-                walk(value, f"{prefix}{key}.")
-            else:
-                flat[prefix + key] = value
-
-    walk(manifest, "")
-    flat.pop("complete", None)
-    flat.pop("made_with.command", None)
-    return flat
-
-
-def _difference(begun: dict[str, Any], now: dict[str, Any]) -> tuple[str, Any, Any] | None:
-    """The first entry that differs: its name, and what it is in each."""
-    for key in (*begun, *now):
-        if begun.get(key) != now.get(key):
-            return key, begun.get(key), now.get(key)
-    return None

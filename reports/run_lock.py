@@ -10,7 +10,7 @@ import json
 import os
 import platform
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -46,6 +46,15 @@ def sole_writer(folder: Path) -> Iterator[None]:
     finally:
         holder.unlink(missing_ok=True)
         lock.release()
+
+
+@contextmanager
+def sole_writer_around(path: Path) -> Iterator[None]:
+    """`sole_writer` of the run folder that ``path`` is or lies in; a path outside of any needs no lock."""
+    whole = path.resolve()
+    run = next((folder for folder in (whole, *whole.parents) if (folder / LOCK).exists()), None)
+    with nullcontext() if run is None else sole_writer(run):
+        yield
 
 
 def _named(holder: Path) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -65,14 +64,11 @@ class RunPlots:
 
     def rates(self) -> Figure:
         """Firing rate by layer and sampler step."""
-        return plots.rates(self._operations, list(self._run.cores["layer"].unique()), self.title)
+        return plots.rates(self._run.operations(), list(self._run.cores["layer"].unique()), self.title)
 
     def operations(self) -> Figure:
-        """AC and MAC by layer, as traced and as laid out."""
-        counts = self._run.counts()
-        synaptic = counts[counts["event"].str.startswith("synaptic_event")]
-        laid_out = synaptic.groupby(["sampler_step", "layer"], sort=False, as_index=False)["count"].sum()
-        return plots.operations(self._operations, laid_out.rename(columns={"count": "ac"}), self.title)
+        """AC and MAC of each layer, as traced beside as laid out."""
+        return plots.operations(self._run.layer_operations(), self.title)
 
     def papers_rule(self) -> Figure:
         """AC against MAC by the papers' rule, the ANN twin and the chip beside them."""
@@ -117,7 +113,3 @@ class RunPlots:
     def _floor_of(self, cores: pd.DataFrame) -> chip_plots.Floor:
         s = self._run.chip.structure
         return chip_plots.floor_of(cores, s.tiles_x.value, s.tiles_y.value, s.cores_per_tile.value)
-
-    @cached_property
-    def _operations(self) -> pd.DataFrame:
-        return self._run.operations()

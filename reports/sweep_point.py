@@ -13,7 +13,8 @@ from typing import Any
 import nsim
 from nsim.hw_models.mapping.mapping import Mapping
 from nsim.provenance import provenance
-from nsim.reports.run import Run, run_sampler
+from nsim.reports.run import Run
+from nsim.reports.run_sampler import run_sampler
 from nsim.reports.sweep_axes import AXES, Axis, Value
 from nsim.reports.sweep_plan import Point
 

@@ -10,6 +10,7 @@ from typing import BinaryIO
 
 from nsim.errors import RunError
 from nsim.reports.perfetto import write_perfetto
+from nsim.reports.run_lock import sole_writer_around
 from nsim.reports.timeline import Slice
 from nsim.units import PS_PER_US
 
@@ -25,12 +26,13 @@ def write_trace(slices: Iterable[Slice], path: Path) -> int:
     """
     check_trace_path(path)
     part = path.with_name(path.name + ".part")
-    try:
-        with part.open("wb") as file:
-            count = WRITERS[path.suffix](slices, file)
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+    with sole_writer_around(path):
+        try:
+            with part.open("wb") as file:
+                count = WRITERS[path.suffix](slices, file)
+            os.replace(part, path)
+        finally:
+            part.unlink(missing_ok=True)
     return count
 
 

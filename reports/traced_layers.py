@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from functools import cache
 from math import prod
 
 import pandas as pd
@@ -50,6 +52,30 @@ def traced_layers(network: Network) -> pd.DataFrame:
     rows += [_neurons(p) for p in network.neurons]
     rows += [_host_op(op) for op in network.host_ops if op.kind in ("conv", "linear", "affine")]
     return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def first_readers(network: Network, on_cores: Collection[str]) -> pd.DataFrame:
+    """The layer on cores that reads the result of each projection of the model as traced: layer, read_by.
+
+    That is its target, or, where the target is a stream that lies on no core, the first layer in order of
+    execution that reads the stream, through other streams if need be. So a count as traced stands with the
+    layer whose cores have the synapses for it; that later layers read the stream again is what `expand` adds.
+    Missing where only the host reads it.
+    """
+    order = {item.name: i for i, item in enumerate(network.execution_order)}
+    targets: dict[str, list[str]] = {}
+    for p in network.projections:
+        targets.setdefault(p.source, []).append(p.target)
+
+    @cache
+    def reader(name: str) -> str | None:
+        if name in on_cores:
+            return name
+        found = [r for r in map(reader, targets.get(name, [])) if r is not None]
+        return min(found, key=order.__getitem__, default=None)
+
+    rows = [(p.name, reader(p.target)) for p in network.projections]
+    return pd.DataFrame(rows, columns=["layer", "read_by"])
 
 
 def _projection(network: Network, p: Projection) -> tuple[object, ...]:

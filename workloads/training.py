@@ -18,6 +18,9 @@ from nsim.workloads.lateral import LateralConfig
 from nsim.workloads.samplers import DIFFUSION_STEPS, linear_schedule
 from nsim.workloads.sddpm import SDDPMConfig, SpikingUNet
 
+BUNDLED_SAMPLER = "ddim-unclamped:50"
+"""What a bundled denoiser is sampled with unless its user says otherwise."""
+
 DIGITS_MODEL = SDDPMConfig(
     image_channels=1, image_size=16, channels=32, channel_multipliers=(1, 2), blocks_per_level=1, time_steps=4
 )
@@ -219,7 +222,7 @@ def save_checkpoint(
             "model": asdict(model_config),
             "training": asdict(config),
         },
-        "sampler": "ddim:50",
+        "sampler": BUNDLED_SAMPLER,
     }
     _save(out, content)
 

@@ -64,11 +64,15 @@ def next_times(times: np.ndarray) -> dict[int, int]:
     return dict(zip(times.tolist(), [*times[1:].tolist(), 0], strict=True))
 
 
-def clamped_x0(alpha_bar: float, eps: np.ndarray, x: np.ndarray) -> np.ndarray:
-    """``x0 = sqrt(1 / alpha_bar) x - sqrt(1 / alpha_bar - 1) eps`` in [-1, 1], in the precision of x."""
+def predicted_x0(alpha_bar: float, eps: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """``x0 = sqrt(1 / alpha_bar) x - sqrt(1 / alpha_bar - 1) eps``, in the precision of x."""
     one = x.dtype.type
-    x0 = one(np.sqrt(1.0 / alpha_bar)) * x - one(np.sqrt(1.0 / alpha_bar - 1.0)) * eps
-    return np.clip(x0, one(-1.0), one(1.0))
+    return one(np.sqrt(1.0 / alpha_bar)) * x - one(np.sqrt(1.0 / alpha_bar - 1.0)) * eps
+
+
+def clamped_x0(alpha_bar: float, eps: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """`predicted_x0` kept in [-1, 1]."""
+    return np.clip(predicted_x0(alpha_bar, eps, x), -1.0, 1.0)
 
 
 def unit_normal(shape: tuple[int, ...], seed: int, *time: int) -> np.ndarray:

@@ -19,6 +19,7 @@ from nsim.workloads.samplers.scheduler_object import SchedulerObject
 
 FORMS = {
     "ddim": f"ddim:N (N from 1 to {DIFFUSION_STEPS})",
+    "ddim-unclamped": "ddim-unclamped:N",
     "ddpm": f"ddpm:{DIFFUSION_STEPS}",
     "ddpm-small": f"ddpm-small:{DIFFUSION_STEPS}",
     "dpm-solver": "dpm-solver:N",
@@ -69,6 +70,7 @@ def _analytic(spec: SamplerSpec, seed: int, model: Model | None) -> Sampler:
 
 _BUILDERS: dict[str, Callable[[SamplerSpec, int, Model | None], Sampler]] = {
     "ddim": lambda spec, seed, model: DDIM(),
+    "ddim-unclamped": lambda spec, seed, model: DDIM(clamped=False),
     "ddpm": lambda spec, seed, model: DDPM(seed, "fixedlarge"),
     "ddpm-small": lambda spec, seed, model: DDPM(seed, "fixedsmall"),
     "dpm-solver": lambda spec, seed, model: DPMSolver(),

@@ -15,7 +15,7 @@ from nsim.errors import MappingError
 from nsim.frontends.network import Network
 from nsim.hw_models.mapping.flow import Flow, flow
 from nsim.hw_models.mapping.place import place, place_row_major
-from nsim.reports.run import run_sampler
+from nsim.reports.run_sampler import run_sampler
 from nsim.reports.traffic import firing_rates
 from nsim.simulator.core_counts import CoreCounter
 from tests.networks import BLOCKS, map_on, model_of, random_network, small_loihi

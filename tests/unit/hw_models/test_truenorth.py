@@ -47,26 +47,29 @@ CORE = CHIP.core
         ([-200, 17, 0, 255], (-200, 17, 255), 85),
         ([-8, -3, 5, 7, 1], (-8, 1, 2, 4), 64),
         ([0, 1, 2, 3], (1, 2), 128),
-        ([-9, 1, 2, 3, 4, 5, 6], (-16, 1, 2, 4, 8), 0),  # five levels: more than four types of axon
+        ([-9, 1, 2, 3, 4, 5, 6], (-9, 1, 1, 3, 6), 51),  # five axons of four types
+        ([*range(-15, 16)], (-16, 1, 1, 3, 3, 9), 42),
+        ([*range(-127, 128)], (-128, *[1] * 5, *[6] * 4, *[30] * 4), 18),
+        ([*range(0, 256)], (*[1] * 3, *[4] * 3, *[16] * 3, *[64] * 3), 21),
         ([0], (), 256),
     ],
 )
 def test_levels_and_fan_in(weights: list[int], levels: tuple[int, ...], inputs: int) -> None:
-    assert levels_needed(np.array(weights)) == levels
+    assert levels_needed(np.array(weights), CORE) == levels
     assert fan_in_limit(levels, CORE) == inputs
 
 
 @settings(max_examples=60)
 @given(
     data=st.data(),
-    low=st.sampled_from([-8, -4, -1, 0]),
-    high=st.sampled_from([0, 1, 3, 7]),
+    low=st.sampled_from([-255, -128, -8, -4, -1, 0]),
+    high=st.sampled_from([0, 1, 3, 7, 90, 255]),
     neurons=st.integers(1, 6),
 )
 def test_a_programmed_crossbar_adds_up_to_the_weights(
     data: st.DataObject, low: int, high: int, neurons: int
 ) -> None:
-    inputs = data.draw(st.integers(1, 20))
+    inputs = data.draw(st.integers(1, 14))  # 18 axons for each at most
     values = data.draw(st.lists(st.integers(low, high), min_size=inputs * neurons, max_size=inputs * neurons))
     weights = np.array(values).reshape(inputs, neurons)
     crossbar = program(weights, CORE)
@@ -74,6 +77,7 @@ def test_a_programmed_crossbar_adds_up_to_the_weights(
     summed = crossbar.effective.reshape(inputs, lines, neurons).sum(axis=1) if lines else 0 * weights
     np.testing.assert_array_equal(summed, weights)
     assert crossbar.connected.dtype == bool
+    assert len(set(crossbar.types.tolist())) <= 4
 
 
 @pytest.mark.parametrize(
@@ -82,7 +86,7 @@ def test_a_programmed_crossbar_adds_up_to_the_weights(
         (np.ones((257, 1), int), "axons: needs 257, a core has 256"),
         (np.tile([[1], [-1]], (65, 1)), "axons: needs 260, a core has 256"),
         (np.ones((1, 257), int), "neurons: needs 257, a core has 256"),
-        (np.arange(32)[:, None], "axon types: needs 5, a core has 4"),
+        (np.arange(64)[:, None], "axons: needs 512, a core has 256"),
         (np.array([[256]]), "weight: needs 256, a core has 255"),
         (np.array([[-257]]), "weight below zero: needs 257, a core has 256"),
     ],
@@ -110,6 +114,7 @@ def test_each_neuron_has_its_own_four_weights() -> None:
         ([2] * 128, Splitting(256, 1, 1)),
         ([2] * 129, Splitting(258, 2, 1)),
         ([200, 100, 56, 156], Splitting(512, 2, 1)),
+        ([2] * 10_000_000, Splitting(20_000_000, 78_125, 1)),
     ],
 )
 def test_splitters(destinations: list[int], needed: Splitting) -> None:

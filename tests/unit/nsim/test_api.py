@@ -29,7 +29,7 @@ def run(mapping: nsim.hw_models.mapping.mapping.Mapping) -> nsim.reports.run.Run
 def test_bundled_model_says_what_its_weights_are(model: nsim.frontends.model.Model) -> None:
     assert model.workload == "sddpm"
     assert model.weights.startswith("scikit-learn digits, ")
-    assert model.sampler == "ddim:50"
+    assert model.sampler == "ddim-unclamped:50"
     assert model.ann_twin_macs == 61_366_272
 
 

@@ -214,8 +214,9 @@ def test_a_file_that_is_no_model_is_one_line_and_exit_code_2(
         (["map", "nowhere.pt"], "nowhere.pt: no such file, and no bundled model of that name"),
         (
             ["run", "sddpm-digits", "--sampler", "magic", "--out", "x"],
-            "sampler 'magic' is none of ddim:N (N from 1 to 1000), ddpm:1000, ddpm-small:1000, "
-            "dpm-solver:N, analytic:N, absorbing:N or absorbing:N@TEMPERATURE (tokens); for example ddim:50",
+            "sampler 'magic' is none of ddim:N (N from 1 to 1000), ddim-unclamped:N, ddpm:1000, "
+            "ddpm-small:1000, dpm-solver:N, analytic:N, absorbing:N or "
+            "absorbing:N@TEMPERATURE (tokens); for example ddim:50",
         ),
         (
             ["run", "sddpm-digits", "--calibration", "mine", "--out", "x"],

@@ -8,7 +8,8 @@ import pytest
 
 import nsim
 from nsim.frontends.network import Network
-from nsim.reports.run import Run, run_sampler
+from nsim.reports.run import Run
+from nsim.reports.run_sampler import run_sampler
 from tests.command_line import nsim_exit_code, nsim_json
 from tests.networks import model_of
 

@@ -20,7 +20,8 @@ from nsim.reports.compare import (
     parts_of,
     write_comparison,
 )
-from nsim.reports.run import Run, run_sampler
+from nsim.reports.run import Run
+from nsim.reports.run_sampler import run_sampler
 from tests.networks import model_of
 
 

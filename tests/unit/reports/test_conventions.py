@@ -15,7 +15,8 @@ from nsim.hw_models.catalog import load_chip, load_cost_rule, load_memory_rule
 from nsim.reports.conventions import CONVENTIONS, Work, find_convention, mean_rate, work_of
 from nsim.reports.energy_models import COLUMNS, energy_models, parse_energy, side_by_side
 from nsim.reports.lemaire import lemaire_energy
-from nsim.reports.run import Run, run_sampler
+from nsim.reports.run import Run
+from nsim.reports.run_sampler import run_sampler
 from nsim.reports.traced_layers import traced_layers
 from nsim.simulator.engine import Call
 from nsim.units import PJ_PER_MJ

@@ -18,7 +18,8 @@ from nsim.hw_models.mapping.mapping import Mapping
 from nsim.reports.detail_steps import extrapolate, nearest_measured, parse_detail_steps
 from nsim.reports.detail_tables import detail_facts, detail_lines
 from nsim.reports.html_report import report_html
-from nsim.reports.run import Run, run_sampler
+from nsim.reports.run import Run
+from nsim.reports.run_sampler import run_sampler
 from nsim.reports.tables import run_facts, run_tables
 from nsim.reports.workers import Workers
 from tests.networks import model_of

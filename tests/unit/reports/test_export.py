@@ -13,7 +13,8 @@ import nsim
 from nsim.frontends.network import Network
 from nsim.hw_models.mapping.mapping import Mapping
 from nsim.reports.export import TABLES, export
-from nsim.reports.run import Run, run_sampler
+from nsim.reports.run import Run
+from nsim.reports.run_sampler import run_sampler
 from tests.networks import model_of
 
 

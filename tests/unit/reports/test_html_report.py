@@ -17,8 +17,9 @@ from nsim.frontends.network import Network
 from nsim.reports.causes import group_of
 from nsim.reports.html_report import CAPTIONS, write_report
 from nsim.reports.plain_words import confidence_shares, dominates, lead, trust
-from nsim.reports.run import Run, run_sampler
+from nsim.reports.run import Run
 from nsim.reports.run_plots import FIGURES
+from nsim.reports.run_sampler import run_sampler
 from nsim.reports.tables import per_call_facts
 from tests.networks import model_of
 

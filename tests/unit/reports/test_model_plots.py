@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.axes import Axes
@@ -86,14 +85,38 @@ def test_tornado_without_a_range() -> None:
     assert not figure.axes[0].patches
 
 
-def test_waterfall_ends_where_the_second_run_stands() -> None:
+def test_waterfall_saves_first_and_ends_where_the_second_run_stands() -> None:
     parts = pd.DataFrame(
         {"a": [10e6, 5e6, 1e6], "b": [30e6, 2e6, 1e6]},
         index=["static power", "synaptic events", "spikes"],
     )
-    axes = model_plots.waterfall(parts, ("first", "second"), TITLE).axes[0]
-    assert names(axes) == ["first", "static power", "synaptic events", "second"]  # what is equal is no step
-    bars = axes.patches
-    assert [bar.get_width() for bar in bars] == pytest.approx([16, 20, -3, 33])
-    ends = np.array([bar.get_x() + bar.get_width() for bar in bars])
-    assert bars[1].get_x() == pytest.approx(16) and ends[2] == pytest.approx(33)
+    unknown = (["barrier", "packet_in"], ["barrier"])
+    axes = model_plots.waterfall(parts, ("first", "second"), unknown, TITLE).axes[0]
+    assert names(axes) == ["first", "synaptic events", "static power", "second"]  # what is equal is no step
+    bars = {round(bar.get_y() + 0.32): bar for bar in axes.patches}
+    assert [bars[i].get_width() for i in range(4)] == pytest.approx([16, -3, 20, 33])
+    assert [bars[i].get_x() for i in range(4)] == pytest.approx([0, 16, 13, 0])
+    for i, line in enumerate(axes.lines):  # from the level where a row ends, down to the next
+        bar = bars[i]
+        assert line.get_xdata() == pytest.approx([bar.get_x() + bar.get_width()] * 2)
+        assert line.get_ydata()[1] == i + 1.32
+    texts = [text.get_text() for text in axes.texts]
+    assert texts[:4] == ["\N{MINUS SIGN}3.0", "+20.0", "16.0", "33.0"]
+    assert texts[-1] == "not in either: barrier\nnot in first: packet in"
+    assert axes.get_xlim()[0] == 0 and "does not begin" not in axes.get_xlabel()
+
+
+def test_waterfall_of_nearly_equal_runs_shows_where_they_differ() -> None:
+    parts = pd.DataFrame({"a": [10e6, 5e6], "b": [10.5e6, 4.9e6]}, index=["static power", "synaptic events"])
+    axes = model_plots.waterfall(parts, ("a", "b"), ([], []), TITLE).axes[0]
+    low, high = axes.get_xlim()
+    assert 13 < low < 14.9 and 15.4 < high < 17
+    assert axes.get_xlabel().endswith("(µJ), axis does not begin at 0")
+    broken = [text.get_position()[1] for text in axes.texts if text.get_text() == "//"]
+    assert broken == [0, 3]
+
+
+def test_waterfall_of_equal_runs() -> None:
+    parts = pd.DataFrame({"a": [10e6], "b": [10e6]}, index=["static power"])
+    axes = model_plots.waterfall(parts, ("a", "b"), ([], []), TITLE).axes[0]
+    assert names(axes) == ["a", "b"] and axes.get_xlim()[0] == 0

@@ -17,7 +17,7 @@ from nsim.frontends.network import Network
 from nsim.hw_models.mapping.mapping import Mapping, with_places
 from nsim.reports.estimate import static_estimates
 from nsim.reports.multiplex import chip_count_tables, on_chip_counts, shared_chips, turns_text
-from nsim.reports.run import run_sampler
+from nsim.reports.run_sampler import run_sampler
 from nsim.simulator.core_counts import CoreCounter
 from nsim.simulator.timing import analytic_times
 from tests.networks import map_on, one_layer, small_loihi

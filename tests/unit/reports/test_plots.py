@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -68,9 +69,15 @@ def operations_frame(steps: int = 4) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns)
 
 
-def laid_out_frame(steps: int = 4) -> pd.DataFrame:
-    rows = [(s, layer, 1000 * i) for s in range(steps) for i, layer in enumerate(LAYERS)]
-    return pd.DataFrame(rows, columns=["sampler_step", "layer", "ac"])
+def layer_operations_frame() -> pd.DataFrame:
+    rows = [
+        ("neuron", 0, 0, 40_000, 0, 10_000),
+        ("downblocks.0.neuron1", 3000, 0, 0, 3000, 0),
+        ("downblocks.0.neuron2", 4000, 0, 2000, 12_000, 0),
+        ("beside the cores", 0, 0, 500, 0, 500),
+    ]
+    columns = "layer traced_ac traced_graded_ac traced_mac laid_out_ac laid_out_mac".split()
+    return pd.DataFrame(rows, columns=columns)
 
 
 def draw_all(steps: int = 4) -> dict[str, Figure]:
@@ -80,7 +87,7 @@ def draw_all(steps: int = 4) -> dict[str, Figure]:
         "latency": plots.latency(latency_frame(steps), TITLE),
         "layers": plots.layers(energy_frame(steps), TITLE),
         "rates": plots.rates(operations_frame(steps), LAYERS, TITLE),
-        "operations": plots.operations(operations_frame(steps), laid_out_frame(steps), TITLE),
+        "operations": plots.operations(layer_operations_frame(), TITLE),
         "samples": plots.samples(images, TITLE),
     }
 
@@ -116,6 +123,44 @@ def test_neighbouring_groups_differ_in_lightness() -> None:
     rgb = [[int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)] for colour in GROUP_COLOURS.values()]
     grey = np.array(rgb) @ [0.299, 0.587, 0.114]
     assert np.abs(np.diff(grey)).min() > 0.1
+
+
+SEES = {
+    "all colours": np.eye(3),
+    "no red": [
+        [0.152286, 1.052583, -0.204868],
+        [0.114503, 0.786281, 0.099216],
+        [-0.003882, -0.048116, 1.051998],
+    ],
+    "no green": [
+        [0.367322, 0.860646, -0.227968],
+        [0.280085, 0.672501, 0.047413],
+        [-0.011820, 0.042940, 0.968881],
+    ],
+    "no blue": [
+        [1.255528, -0.076749, -0.178779],
+        [-0.078411, 0.930809, 0.147602],
+        [0.004733, 0.691367, 0.303900],
+    ],
+}
+"""Linear RGB as it is seen: Machado, Oliveira and Fernandes 2009, severity 1."""
+
+
+def cielab(colour: str, sees: np.ndarray) -> np.ndarray:
+    srgb = np.array([int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)])
+    linear = np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
+    xyz = [[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]]
+    t = np.array(xyz) @ np.clip(np.asarray(sees) @ linear, 0, 1) / [0.9505, 1, 1.089]
+    f = np.where(t > 216 / 24389, np.cbrt(t), (24389 / 27 * t + 16) / 116)
+    return np.array([116 * f[1] - 16, 500 * (f[0] - f[1]), 200 * (f[1] - f[2])])
+
+
+@pytest.mark.parametrize("eyes", SEES)
+def test_no_two_groups_look_alike(eyes: str) -> None:
+    """Far more than a just noticeable difference (2.3), for the colour-blind too."""
+    seen = {name: cielab(colour, SEES[eyes]) for name, colour in GROUP_COLOURS.items()}
+    for (a, first), (b, second) in combinations(seen.items(), 2):
+        assert np.linalg.norm(first - second) > 20, (a, b)
 
 
 def test_energy_parts_are_the_frames_sums_and_add_up() -> None:
@@ -155,13 +200,13 @@ def test_energy_legend_has_the_stacks_order_and_shares() -> None:
 def test_a_cause_without_a_figure_is_listed_and_not_drawn() -> None:
     frame = energy_frame()
     (axes,) = plots.energy(frame, TITLE).axes
-    assert notes(axes) == "no published figure: packet_in, barrier"
+    assert notes(axes) == "no published figure: packet in, barrier"
     assert not any(label.startswith("barrier") for label in legend(axes))
     (never,) = plots.energy(frame.assign(count=frame["count"] * (frame.cause != "barrier")), TITLE).axes
-    assert notes(never) == "no published figure: packet_in"
+    assert notes(never) == "no published figure: packet in"
     (bare,) = plots.energy(frame.assign(energy_pj=np.nan), TITLE).axes
     assert stacked(bare) == [] and legend(bare) == []
-    assert notes(bare).startswith("no published figure: synaptic_event_conv, synaptic_event_dense,")
+    assert notes(bare).startswith("no published figure: synaptic event conv, synaptic event dense,")
     (priced,) = plots.energy(frame.dropna(subset="energy_pj"), TITLE).axes
     assert notes(priced) == ""
 
@@ -223,7 +268,7 @@ def test_layers_stand_in_network_order_with_the_frames_sums() -> None:
     np.testing.assert_allclose(ends, expected.sum(), rtol=1e-12)
     total = on_cores.energy_pj.sum() / 1e6
     assert notes(axes) == (
-        f"sum: {total:.3g} µJ; what belongs to no core is not shown no published figure: packet_in"
+        f"sum: {total:.3g} µJ; what belongs to no core is not shown no published figure: packet in"
     )
 
 
@@ -245,23 +290,27 @@ def test_rates_are_spikes_per_update() -> None:
         plots.rates(operations, ["conv", "tail"], TITLE)
 
 
-def test_operations_are_means_per_sampler_step_by_block() -> None:
-    (axes,) = plots.operations(operations_frame(), laid_out_frame(), TITLE).axes
-    assert [label.get_text() for label in axes.get_yticklabels()] == ["downblocks.0", "upblocks.0", "conv"]
-    drawn = [np.nan_to_num(np.asarray(line.get_xdata(), dtype=float)) for line in axes.lines]
-    traced_ac, laid_out, mac = drawn
-    np.testing.assert_allclose(traced_ac, [2 * 701.5, 80, 0])
-    np.testing.assert_allclose(laid_out, [3000, 3000, 0])
-    np.testing.assert_allclose(mac, [64, 0, 10000])
-    assert axes.get_xscale() == "log"
-    assert legend(axes) == ["AC, as traced  1.5 k", "AC, as laid out  6.0 k", "MAC, as traced  10.1 k"]
-
-
-def test_operations_lose_no_block_that_is_only_laid_out() -> None:
-    extra = pd.DataFrame({"sampler_step": range(4), "layer": "relay", "ac": 8})
-    (axes,) = plots.operations(operations_frame(), pd.concat([laid_out_frame(), extra]), TITLE).axes
-    assert [label.get_text() for label in axes.get_yticklabels()][-1] == "relay"
-    assert axes.lines[1].get_xdata()[-1] == 8
+def test_operations_stand_side_by_side_layer_by_layer() -> None:
+    frame = layer_operations_frame()
+    (axes,) = plots.operations(frame, TITLE).axes
+    assert [label.get_text() for label in axes.get_yticklabels()] == list(frame.layer)
+    bars = [list(container) for container in axes.containers]
+    widths = [[bar.get_width() for bar in part] for part in bars]
+    np.testing.assert_array_equal(
+        widths, frame[["traced_ac", "traced_mac", "laid_out_ac", "laid_out_mac"]].to_numpy().T
+    )
+    assert [bar.get_x() for bar in bars[1]] == list(frame.traced_ac)
+    hatched = [{bool(bar.get_hatch()) for bar in part} for part in bars]
+    assert hatched == [{True}, {True}, {False}, {False}]
+    for above, below in zip(bars[0], bars[2], strict=True):  # the axis points down
+        assert above.get_y() + above.get_height() < below.get_y() + 0.05
+    assert [text.get_text().split("\N{THIN SPACE}")[1] for text in axes.texts[:2]] == ["1.00", "3.00"]
+    assert legend(axes) == [
+        "AC, as traced  7.0 k",
+        "MAC, as traced  42.5 k",
+        "AC, as laid out  15.0 k",
+        "MAC, as laid out  10.5 k",
+    ]
 
 
 @pytest.mark.parametrize("channels", [1, 3])

@@ -17,7 +17,7 @@ from nsim.hw_models.mapping.place import Order
 from nsim.hw_models.mapping.policies import Policy
 from nsim.reports import reproduce
 from nsim.reports.reproduce import chip_cost, evaluate, sddpm_table3, table3_tables
-from nsim.reports.run import run_sampler
+from nsim.reports.run_sampler import run_sampler
 from nsim.simulator.engine import Engine
 from nsim.workloads.random_weights import random_unet
 from nsim.workloads.samplers import initial_noise, parse_sampler

@@ -23,9 +23,11 @@ from nsim import cli
 from nsim.errors import RunError
 from nsim.frontends.network import Network
 from nsim.hw_models.mapping.mapping import Mapping
-from nsim.reports.run import Run, run_sampler
-from nsim.reports.run_folder import KEYS
+from nsim.reports.run import Run
+from nsim.reports.run_checks import KEYS
 from nsim.reports.run_lock import HOLDER, sole_writer
+from nsim.reports.run_plots import RunPlots
+from nsim.reports.run_sampler import run_sampler
 from nsim.workloads.sddpm import SpikingUNet
 from tests.networks import model_of
 
@@ -208,6 +210,43 @@ def test_a_second_process_is_refused(
     assert capsys.readouterr().err.endswith(f"nsim: {held(out)}\n")
 
 
+def test_figures_are_drawn_while_no_one_else_writes(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, drawn_to = tmp_path / "a", []
+
+    def draw(plots: RunPlots, folder: Path) -> None:
+        with pytest.raises(RunError) as error, sole_writer(out):
+            pass
+        assert str(error.value) == held(out)
+        drawn_to.append(folder)
+
+    monkeypatch.setattr(RunPlots, "save_all", draw)
+    finish(monkeypatch, "run", str(checkpoint), "--sampler", "ddim:1", "--out", str(out))
+    assert drawn_to == [out]
+
+
+@pytest.mark.parametrize("command", [["report"], ["export"], ["trace", "--out", "{}/step.json"]])
+def test_nothing_is_added_while_another_writes(
+    finished: Path,
+    tmp_path: Path,
+    command: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    out = tmp_path / "a"
+    shutil.copytree(finished, out)
+    before = set(content(out))
+    monkeypatch.setattr(sys, "argv", ["nsim", *(part.format(out) for part in command), str(out)])
+    monkeypatch.setattr("nsim.reports.replay.replay", lambda *_: None)
+    monkeypatch.setattr("nsim.reports.timeline.timeline", lambda _: [])
+    with sole_writer(out), pytest.raises(SystemExit) as stop:
+        cli.main()
+    assert stop.value.code == 2
+    assert capsys.readouterr().err.endswith(f"nsim: {held(out)}\n")
+    assert set(content(out)) == before
+
+
 def test_the_lock_of_a_killed_process_is_no_obstacle(tmp_path: Path) -> None:
     code = (
         "import pathlib, sys, time\n"
@@ -380,7 +419,7 @@ def test_every_table_says_where_it_comes_from(finished: Path) -> None:
     manifest = json.loads((finished / "manifest.json").read_text())
     del manifest["complete"]
     files = list(finished.rglob("*.parquet"))
-    assert len(files) == 4 + 5 * 3
+    assert len(files) == 5 + 5 * 3
     for path in files:
         assert json.loads(pq.read_schema(path).metadata[b"nsim"]) == manifest
     run = Run.open(finished)

@@ -16,7 +16,8 @@ from nsim.frontends.quantize import quantize
 from nsim.hw_models.mapping.expand import expand
 from nsim.reports.replay import replay
 from nsim.reports.rounding import RoundingLoss, rounding_facts, rounding_loss
-from nsim.reports.run import Run, run_sampler
+from nsim.reports.run import Run
+from nsim.reports.run_sampler import run_sampler
 from nsim.reports.sweep_plan import plan_sweep
 from nsim.reports.sweep_point import quality_point
 from nsim.simulator.engine import Engine

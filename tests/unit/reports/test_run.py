@@ -14,7 +14,8 @@ import nsim
 from nsim.errors import ChipFileError, RunError
 from nsim.frontends.network import Network
 from nsim.hw_models.mapping.mapping import Mapping
-from nsim.reports.run import Run, run_sampler
+from nsim.reports.run import Run
+from nsim.reports.run_sampler import run_sampler
 from tests.networks import model_of
 
 STEPS = 3
@@ -50,6 +51,7 @@ def test_files(run: Run) -> None:
             "images/0000.png",
             "images/0001.png",
             "manifest.json",
+            "readers.parquet",
             "references.bib",
             "run.lock",
             "traced_layers.parquet",
@@ -199,8 +201,9 @@ def test_a_run_that_cannot_start_leaves_nothing_behind(mapping: Mapping, tmp_pat
     with pytest.raises(RunError) as error:
         run_sampler(mapping, "euler:9", out=out)
     assert str(error.value) == (
-        "sampler 'euler:9' is none of ddim:N (N from 1 to 1000), ddpm:1000, ddpm-small:1000, dpm-solver:N, "
-        "analytic:N, absorbing:N or absorbing:N@TEMPERATURE (tokens); for example ddim:50"
+        "sampler 'euler:9' is none of ddim:N (N from 1 to 1000), ddim-unclamped:N, ddpm:1000, "
+        "ddpm-small:1000, dpm-solver:N, analytic:N, absorbing:N or "
+        "absorbing:N@TEMPERATURE (tokens); for example ddim:50"
     )
     with pytest.raises(RunError) as error:
         run_sampler(mapping, "ddpm:50", out=out)

@@ -17,7 +17,8 @@ import pytest
 import nsim
 from nsim.errors import SweepError
 from nsim.reports import sweep_point
-from nsim.reports.run import Run, run_sampler
+from nsim.reports.run import Run
+from nsim.reports.run_sampler import run_sampler
 from nsim.reports.sweep import Sweep
 from nsim.reports.sweep_plan import SweepPlan, plan_sweep
 from nsim.reports.workers import Workers

@@ -18,7 +18,8 @@ from nsim.errors import NsimError, RunError
 from nsim.hw_models.mapping.mapping import map_model
 from nsim.reports import trace_files
 from nsim.reports.replay import replay
-from nsim.reports.run import Run, run_sampler
+from nsim.reports.run import Run
+from nsim.reports.run_sampler import run_sampler
 from nsim.reports.timeline import CHIP, Slice, timeline
 from nsim.reports.trace_files import write_trace
 from nsim.simulator.timing import INPUT_EVENTS, NEURON_EVENTS

@@ -21,7 +21,7 @@ from nsim.hw_models.catalog import load_chip
 from nsim.hw_models.mapping.mapping import Mapping
 from nsim.hw_models.mapping.schedule import Schedule
 from nsim.hw_models.spec import Calibration, EventCost, Figure, Noc
-from nsim.reports.run import run_sampler
+from nsim.reports.run_sampler import run_sampler
 from nsim.reports.tables import run_facts, run_tables
 from nsim.simulator.core_counts import CoreCounter
 from nsim.simulator.cycle_noc import Load, Routers, deliver

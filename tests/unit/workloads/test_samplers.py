@@ -50,6 +50,7 @@ def gaussian_denoiser(deviation: float) -> Denoiser:
         ("ddim:1", [999]),
         ("ddim:3", [999, 665, 332]),
         ("ddim:1000", list(range(999, 0, -1))),
+        ("ddim-unclamped:50", list(range(999, 0, -20))),
         ("dpm-solver:50", list(range(999, 0, -20))),
         ("ddpm:1000", list(range(999, -1, -1))),
         ("ddpm-small:1000", list(range(999, -1, -1))),
@@ -61,11 +62,12 @@ def test_time_lists(text: str, times: list[int]) -> None:
     assert timesteps.dtype == np.int64
 
 
+@pytest.mark.parametrize("kind", ["ddim", "ddim-unclamped"])
 @pytest.mark.parametrize("steps", [2, 10, 50, 1000])
-def test_ddim_multiplies_gaussian_data_by_a_known_factor_per_hop(steps: int) -> None:
+def test_ddim_multiplies_gaussian_data_by_a_known_factor_per_hop(kind: str, steps: int) -> None:
     """``x_s = x_t (sqrt(ab_s ab_t) d^2 + sqrt((1 - ab_s)(1 - ab_t))) / (ab_t d^2 + 1 - ab_t)``, unclamped."""
     deviation = 0.1  # small enough that no x0 reaches the clamp
-    spec = SamplerSpec("ddim", steps)
+    spec = SamplerSpec(kind, steps)
     times = [*spec.build(seed=0).timesteps, 0]
     expected = initial_noise(SHAPE, seed=1).astype(np.float64)
     for t, s in pairwise(times):
@@ -95,6 +97,17 @@ def test_ddim_clamps_x0_and_keeps_eps() -> None:
     sampler.set_timesteps(50)
     expected = np.sqrt(ALPHA_BAR[479]) * 1.0 + np.sqrt(1 - ALPHA_BAR[479]) * -0.5
     np.testing.assert_allclose(sampler.step(eps, 499, x).prev_sample, expected, rtol=1e-6)
+
+
+def test_ddim_unclamped_clamps_nothing_but_the_last_image() -> None:
+    x, eps = np.full(SHAPE, 3.0, np.float32), np.full(SHAPE, -0.5, np.float32)
+    sampler = DDIM(clamped=False)
+    sampler.set_timesteps(50)
+    x0 = (3.0 + np.sqrt(1 - ALPHA_BAR[499]) * 0.5) / np.sqrt(ALPHA_BAR[499])
+    assert x0 > 1
+    expected = np.sqrt(ALPHA_BAR[479]) * x0 + np.sqrt(1 - ALPHA_BAR[479]) * -0.5
+    np.testing.assert_allclose(sampler.step(eps, 499, x).prev_sample, expected, rtol=1e-6)
+    assert (sampler.step(eps, 19, x).prev_sample == 1.0).all()
 
 
 def posterior(t: int, x0: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, float]:
@@ -174,8 +187,9 @@ def test_an_unknown_sampler_is_refused(text: str) -> None:
     with pytest.raises(RunError) as error:
         parse_sampler(text)
     assert str(error.value) == (
-        f"sampler {text!r} is none of ddim:N (N from 1 to 1000), ddpm:1000, ddpm-small:1000, dpm-solver:N, "
-        "analytic:N, absorbing:N or absorbing:N@TEMPERATURE (tokens); for example ddim:50"
+        f"sampler {text!r} is none of ddim:N (N from 1 to 1000), ddim-unclamped:N, ddpm:1000, "
+        "ddpm-small:1000, dpm-solver:N, analytic:N, absorbing:N or "
+        "absorbing:N@TEMPERATURE (tokens); for example ddim:50"
     )
 
 

@@ -34,7 +34,7 @@ def trained(folder: Path) -> tuple[Path, LateralTransformer]:
 def test_a_bundle_is_the_trained_model(tmp_path: Path) -> None:
     out, module = trained(tmp_path)
     model = nsim.load(out)
-    assert (model.name, model.workload, model.sampler) == ("tiny", "lateral", "ddim:50")
+    assert (model.name, model.workload, model.sampler) == ("tiny", "lateral", "ddim-unclamped:50")
     assert model.weights == "scikit-learn digits, 4 iterations, seed 0"
     assert model.parameters == sum(p.numel() for p in module.parameters())
     x, t = (
