@@ -4,8 +4,10 @@ All time steps of a round are played before the next round begins, so what a lat
 one is complete by then: the host keeps those spikes, and sends each again in the tick before it is needed.
 
 Chips are loaded one after the other (so the one published measurement reads), which takes seconds where a
-call takes milliseconds. So as few are loaded as possible: the first round is what lies on all chips together;
-all but the last of them keep their cores for good, and every further round is loaded onto the last one.
+call takes milliseconds. So all chips but the last keep their cores for good: the first round is what lies on
+all chips together, and every further round is loaded onto the last one. Of R chips' worth of cores on N chips
+that is R - N + 1 loads in every call. An order that changed from call to call could save (N - 1) / (R - 1) of
+one on average: R (R - N) / (R - 1) are the fewest there can be (Belady's rule).
 """
 
 from __future__ import annotations
