@@ -153,6 +153,32 @@ class Kernel:
         return places * self.c_out * self.c_in_per_group * self.size[0] * self.size[1]
 
 
+def behind_pooling(kernel: Kernel, pool: Kernel, size: tuple[int, int]) -> Kernel | None:
+    """One kernel for ``pool`` (one window for every channel) of a map of ``size``, then ``kernel``.
+
+    Tap t of the kernel and u of the window become tap t s + u, s the pool's stride. None where that is not
+    the same: padding between the two that the window would reach across, and gaps between taps.
+    """
+    window, stride = pool.size, pool.stride
+    apart = (
+        window == stride
+        and pool.padding == (0, 0)
+        and all(n % s == 0 for n, s in zip(size, stride, strict=True))
+    )
+    gaps = kernel.dilation != (1, 1) or any(w < s for w, s in zip(window, stride, strict=True))
+    if gaps or not (kernel.padding == (0, 0) or apart):
+        return None
+    rows, columns = ((k - 1) * s + w for k, s, w in zip(kernel.size, stride, window, strict=True))
+    weight = np.zeros((*kernel.array.shape[:2], rows, columns))
+    for ky, kx in np.ndindex(kernel.size):
+        at = ky * stride[0], kx * stride[1]
+        tap = kernel.array[:, :, ky, kx, None, None] * pool.array[0, 0]
+        weight[:, :, at[0] : at[0] + window[0], at[1] : at[1] + window[1]] += tap
+    geometry = zip(kernel.padding, kernel.stride, stride, pool.padding, strict=True)
+    (py, sy), (px, sx) = ((p * s + q, step * s) for p, step, s, q in geometry)
+    return Kernel(kernel.channels, weight, (sy, sx), (py, px), groups=kernel.groups)
+
+
 def transposed(
     weight: np.ndarray,
     stride: tuple[int, int],

@@ -133,6 +133,9 @@ def batch_norm(low: NetworkBuilder, node: fx.Node, norm: Any, value: Value) -> V
 
 
 def linear(low: NetworkBuilder, node: fx.Node, linear: Any, value: Value) -> Value:
+    """A dense layer: of features, on the host; of a whole map [T * B, C * H * W], a kernel over it."""
+    if value.axes == (("T", "B"), ("C", "H", "W")) and not low.is_host(value):
+        return _dense(low, node, linear, value)
     if not low.is_host(value) or value.axes[0] != ("B",) or len(value.axes) != 2:
         raise unsupported(node, f"Linear on {value.text} outside the time embedding")
     params = {"weight": as_array(linear.weight)}
@@ -140,6 +143,19 @@ def linear(low: NetworkBuilder, node: fx.Node, linear: Any, value: Value) -> Val
         params["bias"] = as_array(linear.bias)
     name = low.host(node, "linear", [value], (linear.out_features,), params)
     return Value(Ref(name), value.axes, {**value.sizes, "C": linear.out_features})
+
+
+def _dense(low: NetworkBuilder, node: fx.Node, linear: Any, value: Value) -> Value:
+    value = low.materialised(value)
+    assert isinstance(value.content, Ref)
+    if value.content.upsample > 1:
+        raise unsupported(node, "Linear on an up-sampled map")
+    weight = as_array(linear.weight).reshape(linear.out_features, *value.map_shape)
+    bias = None if linear.bias is None else as_array(linear.bias).astype(np.float64)
+    path = str(node.target)
+    term = Term(path, value.content.name, Kernel(linear.out_features, weight), bias=bias)
+    sizes = {**value.sizes, "C": linear.out_features, "H": 1, "W": 1}
+    return Value(Sum((term,), (), path, one_layer=True), value.axes, sizes)
 
 
 def embedding(low: NetworkBuilder, node: fx.Node, table: Any, value: Value) -> Value:
@@ -175,6 +191,20 @@ def layer_norm(low: NetworkBuilder, node: fx.Node, norm: Any, value: Value) -> V
         "eps": np.asarray(norm.eps),
     }
     return replace(value, content=Ref(low.host(node, "layer_norm", [value], params=params)))
+
+
+def group_norm(low: NetworkBuilder, node: fx.Node, norm: Any, value: Value) -> Value:
+    """GroupNorm of maps, by the host: statistics over a group's channels and positions, step by step."""
+    if value.axes not in LAYER_AXES:
+        raise unsupported(node, f"GroupNorm on {value.text}")
+    one = np.ones(value.sizes["C"])
+    params = {
+        "weight": one if norm.weight is None else as_array(norm.weight),
+        "bias": 0 * one if norm.bias is None else as_array(norm.bias),
+        "eps": np.asarray(norm.eps),
+        "groups": np.asarray(norm.num_groups),
+    }
+    return replace(value, content=Ref(low.host(node, "group_norm", [value], params=params)))
 
 
 def attention(low: NetworkBuilder, node: fx.Node, module: Any, *qkv: Value) -> Value:

@@ -14,8 +14,8 @@ class Model:
     """A loaded denoiser.
 
     ``weights`` says in words where the weights come from and stands beside every result; ``sampler`` is
-    the file's own choice or the default; ``ann_twin_macs`` counts one call of the same network as an ANN,
-    None where no twin is defined.
+    the file's own choice or the default; ``ann_twin_macs`` counts one call of the same network as an ANN, and
+    ``ann_twin_parameters`` its parameters, None where no twin is defined.
 
     ``network`` is what every sampler step calls. ``decoder``, where there is one, turns what the sampler ends
     on into the image, in one call. ``codes``: the network denoises tokens, each one of that many codes or
@@ -31,6 +31,7 @@ class Model:
     sha256: str
     parameters: int
     ann_twin_macs: int | None = None
+    ann_twin_parameters: int | None = None
     decoder: Network | None = None
     codes: int | None = None
     ms_eps: np.ndarray | None = None

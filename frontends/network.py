@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 PopulationKind = Literal["source", "neuron", "analog"]
 Streams = Literal["traced", "host", "graded", "colocate"]
+TAKES_BACK = -1e-3
+"""Potential at or below which a signed neuron takes a spike back."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,10 @@ class NeuronModel:
     (``v_reset is None``) :math:`V = U - d S`, d = ``subtract`` or, where that is None, the threshold.
     The updates of SpikingJelly's IFNode and LIFNode; bit for bit too, but for LIF without ``decay_input``
     and r = 0, which it writes :math:`V (1 - 1 / \tau) + X`.
+
+    ``signed``: the IF of ANN-SNN conversion (Fast-SNN; Hu et al., 2023), :math:`V(0) = v_{th} / 2`. Besides
+    S = 1 it sends S = -1 where :math:`U \le -10^{-3}` and its spikes so far add up to more than 0;
+    :math:`V = U - v_{th} S`, and what it sends is :math:`v_{th} S`.
     """
 
     v_threshold: float = 1.0
@@ -38,11 +44,12 @@ class NeuronModel:
     decay_input: bool = True
     strict: bool = False
     subtract: float | None = None
+    signed: bool = False
 
     @property
     def kind(self) -> str:
-        """``IF`` or ``LIF``."""
-        return "IF" if self.tau is None else "LIF"
+        """``IF``, ``LIF`` or ``signed IF``."""
+        return "signed IF" if self.signed else "IF" if self.tau is None else "LIF"
 
     @property
     def soft_reset(self) -> float | None:
@@ -170,6 +177,7 @@ HostOpKind = Literal[
     "plane",
     "nearest_code",
     "layer_norm",
+    "group_norm",
     "attention",
     "lateral_router",
 ]

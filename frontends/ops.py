@@ -45,6 +45,8 @@ def _add(low: NetworkBuilder, node: fx.Node, left: Any, right: Any) -> Value:
         assert isinstance(right.content, Ref)
         return replace(left, content=replace(content, host_biases=(*content.host_biases, right.content.name)))
     left, right = _aligned(low, left, right)
+    if left.axes == right.axes == MAP_AXES:
+        left, right = _spread(low, left, right), _spread(low, right, left)
     if (left.axes, left.shape) != (right.axes, right.shape):
         raise unsupported(node, f"adding {right.text} to {left.text}")
     if low.is_host(left):
@@ -78,6 +80,16 @@ def _aligned(low: NetworkBuilder, *values: Value) -> list[Value]:
         replace(v, axes=MAP_AXES, sizes={**v.sizes, "T": low.time_steps}) if v.axes == IMAGE_AXES else v
         for v in values
     ]
+
+
+def _spread(low: NetworkBuilder, value: Value, other: Value) -> Value:
+    """A map of single elements beside one of more: the same value at every position."""
+    size = other.sizes["H"]
+    if value.map_shape[1:] != (1, 1) or other.map_shape[1:] != (size, size) or low.is_host(value):
+        return value
+    content = low.materialised(value).content
+    assert isinstance(content, Ref)
+    return replace(value, content=Ref(content.name, size), sizes={**value.sizes, "H": size, "W": size})
 
 
 def _divide(low: NetworkBuilder, node: fx.Node, left: Any, right: Any) -> Value:
@@ -249,6 +261,8 @@ def _expand(low: NetworkBuilder, node: fx.Node, value: Value, *shape: int) -> Va
 def _repeat(low: NetworkBuilder, node: fx.Node, value: Value, *times: int) -> Value:
     """``x.repeat(T, 1, 1, 1)``: the same image at every time step, steps before images."""
     times = _sequence(times)
+    if value.axes == (("B",), ("C",), (), ()):  # features, as a map of single elements
+        value = replace(value, axes=IMAGE_AXES, sizes={**value.sizes, "H": 1, "W": 1})
     if value.axes != IMAGE_AXES or times != (low.time_steps, 1, 1, 1):
         return _expand(low, node, value, *times)
     return _repeated(low, node, value, MAP_AXES)
@@ -303,6 +317,7 @@ MODULES: dict[str, Callable[..., Value]] = {
     "Linear": layers.linear,
     "Embedding": layers.embedding,
     "LayerNorm": layers.layer_norm,
+    "GroupNorm": layers.group_norm,
     "SpikingAttention": layers.attention,
     "LateralRouter": layers.router,
     "NearestCode": layers.nearest_code,

@@ -35,6 +35,9 @@ def quantize(
     check_weight_bits(weight_bits)
     if any(p.step_factor is not None for p in network.projections):
         raise QuantizeError(f"{network.name} has weights that change with the time step; they stay real")
+    for p in network.neurons:
+        if p.neuron is not None and p.neuron.signed:
+            raise QuantizeError(f"{p.name} of {network.name} sends spikes of its own height; they stay real")
     if any(p.unit is not None for p in network.populations):
         raise QuantizeError(f"{network.name} is quantised already")
     steps = {id(p): _step(network, p, weight_bits) for p in network.projections if _is_weighted(network, p)}

@@ -37,6 +37,11 @@ def with_thresholds(networks: tuple[Network, ...], thresholds: Thresholds) -> tu
     else:
         values = dict(thresholds) if isinstance(thresholds, Mapping) else {"*": thresholds}
     layers = [p.name for network in networks for p in network.neurons]
+    if any(p.neuron.signed for network in networks for p in network.neurons if p.neuron is not None):
+        raise ModelFileError(
+            f"{networks[0].name}: the thresholds of signed neurons are the clips of the ANN's activations "
+            "(act_alpha); they stay as they are"
+        )
     for layer, value in values.items():
         if not value > 0:
             raise ModelFileError(f"a threshold of {value:g} for {layer!r}; it must be above 0")

@@ -44,11 +44,13 @@ def load(
     psp: PSPKernel = "code",
     weights: str | Path | None = None,
     image: tuple[int, int, int] | None = None,
+    dt: float | None = None,
 ) -> Model:
     """Load a model file (a seed author's checkpoint or a bundle), or a model by name, bundled or random.
 
     Or anyone's: ``package.module:function`` makes the torch module, ``weights`` is a file with its state
-    dict, ``image`` the shape (C, H, W) it denoises, where the module does not say.
+    dict, ``image`` the shape (C, H, W) it denoises, where the module does not say. Or a NIR file, ``dt`` the
+    seconds of its time step, where the file does not say.
 
     ``time_steps``: the SNN's T (default: the bundle's, or 4); ``v_threshold``: threshold of every neuron, or
     layer name to threshold, or as text, "1+neuron=0.997"; ``psp``: Spiking-Diffusion's codebook feature, by
@@ -56,9 +58,11 @@ def load(
     Raises nsim.errors.ModelFileError for what is not a model nsim knows.
     """
     from nsim.errors import ModelFileError
+    from nsim.frontends.nir_import import is_nir
     from nsim.workloads.checkpoints import find_checkpoint
     from nsim.workloads.factory import is_factory, load_factory
     from nsim.workloads.load import load_model, with_model_thresholds
+    from nsim.workloads.load_nir import load_nir
     from nsim.workloads.named import NAMED, random_model
 
     if is_factory(str(path)) and not Path(path).exists():
@@ -67,6 +71,11 @@ def load(
         return made if v_threshold is None else with_model_thresholds(made, v_threshold)
     if weights is not None or image is not None:
         raise ModelFileError(f"{path}: weights and image are for package.module:function only")
+    if is_nir(Path(path)):
+        made = load_nir(Path(path), time_steps, dt)
+        return made if v_threshold is None else with_model_thresholds(made, v_threshold)
+    if dt is not None:
+        raise ModelFileError(f"{path}: dt is for NIR files only")
     if str(path) in NAMED:
         return random_model(str(path), time_steps, v_threshold)
     return load_model(find_checkpoint(path), time_steps, v_threshold, psp)

@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from nsim.cli_convert import convert
 from nsim.cli_footprint import footprint
+from nsim.cli_nir import nir
 from nsim.cli_options import (
     CalibrationOption,
     ChipOption,
     DaskOption,
+    DtOption,
     ImageOption,
     JsonOption,
     ModelArgument,
@@ -33,6 +36,7 @@ from nsim.cli_options import (
 from nsim.cli_output import progress_bar, remark, show
 from nsim.cli_quantise import quantise
 from nsim.cli_sweep import sweep
+from nsim.cli_workloads import workloads
 from nsim.errors import NsimError, RunError
 
 if TYPE_CHECKING:
@@ -72,6 +76,7 @@ def map_command(
     psp: PSPOption = "code",
     weights: WeightsOption = None,
     image: ImageOption = None,
+    dt: DtOption = None,
     rate: Annotated[float, typer.Option(help="Firing rate for the static estimate.", min=0, max=1)] = 0.2,
     as_json: JsonOption = False,
 ) -> None:
@@ -90,7 +95,7 @@ def map_command(
 
     counts = () if multiplex is None else parse_chip_counts(multiplex)
     at_hand = counts[0] if counts else None
-    loaded = _load(model, time_steps, v_threshold, psp, weights, image)
+    loaded = _load(model, time_steps, v_threshold, psp, weights, image, dt)
     if can_be_simulated(chip):
         mapping = nsim.map(loaded, chip, policy, placement, traffic, schedule, weight_bits, at_hand)
         if len(counts) > 1:
@@ -129,6 +134,7 @@ def run(
     psp: PSPOption = "code",
     weights: WeightsOption = None,
     image: ImageOption = None,
+    dt: DtOption = None,
     detail_steps: Annotated[
         str, typer.Option(help="Sampler steps to measure on the chip: all, n:20 (spread evenly), 0,10,20.")
     ] = "all",
@@ -166,7 +172,7 @@ def run(
     folder = out if resume is None else resume
     if model is None or folder is None or (out is not None and resume is not None):
         raise RunError("a run needs a MODEL and one folder: --out NEW_FOLDER, or --resume FOLDER to go on")
-    loaded = _load(model, time_steps, v_threshold, psp, weights, image)
+    loaded = _load(model, time_steps, v_threshold, psp, weights, image, dt)
     mapping = nsim.map(loaded, chip, policy, placement, traffic, schedule, weight_bits)
     models = [] if energy is None else parse_energy(energy, mapping.chip)
     remark(f"{check_run(mapping, sampler, images, timing, detail_steps)} on one thread")
@@ -415,7 +421,10 @@ def silicon(
 
 @app.command()
 def train(
-    name: Annotated[str, typer.Argument(help="What to train: sddpm-digits or lateral-digits.")],
+    name: Annotated[
+        str,
+        typer.Argument(help="sddpm-digits, sdm-digits, spiking-diffusion-digits or lateral-digits."),
+    ],
     out: Annotated[Path, typer.Option(help="Checkpoint to write, or to go on with.")],
     seed: Annotated[int, typer.Option(help="Seed of weights, batches and noise.", min=0)] = 0,
     iterations: Annotated[int | None, typer.Option(help="Iterations in all.", min=1)] = None,
@@ -481,9 +490,12 @@ def quality(
     show(facts if as_json else quality_tables(facts))
 
 
+app.command()(convert)
 app.command()(footprint)
+app.command()(nir)
 app.command()(quantise)
 app.command()(sweep)
+app.command()(workloads)
 
 
 def _load(
@@ -493,12 +505,13 @@ def _load(
     psp: Literal["code", "paper"] = "code",
     weights: Path | None = None,
     image: str | None = None,
+    dt: float | None = None,
 ) -> Model:
     import nsim
     from nsim.workloads.factory import parse_image
 
     shape = None if image is None else parse_image(image)
-    return nsim.load(model, time_steps, v_threshold, psp, weights, shape)
+    return nsim.load(model, time_steps, v_threshold, psp, weights, shape, dt)
 
 
 if __name__ == "__main__":

@@ -17,6 +17,10 @@ WeightsOption = Annotated[
 ImageOption = Annotated[
     str | None, typer.Option(help="Image such a model denoises, channels x height x width: 3x32x32.")
 ]
+DtOption = Annotated[
+    float | None,
+    typer.Option("--dt", help="Seconds of a NIR file's time step, where the file does not say: 1e-4."),
+]
 ChipOption = Annotated[str, typer.Option(help="Chip name (see `nsim chips`) or path of a chip file.")]
 CalibrationOption = Annotated[
     str | None, typer.Option(help="Which of the chip's sets of figures to use; the chip's default otherwise.")

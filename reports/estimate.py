@@ -11,7 +11,8 @@ from nsim.frontends.network import Network
 from nsim.hw_models.mapping.mapping import Mapping
 from nsim.hw_models.spec import Calibration
 from nsim.reports.energy import Activity, EnergyReport, price
-from nsim.simulator.core_counts import CoreCounter, EventCounts
+from nsim.simulator.core_counts import EventCounts
+from nsim.simulator.round_counts import counter_of
 from nsim.simulator.timing import TickTimes, analytic_times
 
 
@@ -47,8 +48,7 @@ def static_estimates(mapping: Mapping, rate: float, calibration: Calibration) ->
 
 
 def _estimate(mapping: Mapping, rate: float, calibration: Calibration, chips: int) -> StaticEstimate:
-    counter = CoreCounter(mapping)
-    counts = counter.expect(rate)
+    counts = counter_of(mapping).expect(rate)
     times = analytic_times(counts, calibration)
     steps = mapping.laid_out.time_steps
     synaptic = counts.per_core["synaptic_event_conv"].sum() + counts.per_core["synaptic_event_dense"].sum()

@@ -10,12 +10,13 @@ from rich.table import Table
 
 from nsim.errors import RunError
 from nsim.frontends.model import Model
+from nsim.frontends.network import Network
 from nsim.frontends.quantize import quantize
 from nsim.hw_models.mapping.policies import Policy, without_streams
-from nsim.reports.run_sampler import Progress
+from nsim.reports.run_sampler import Progress, as_images
 from nsim.simulator.engine import Engine
 from nsim.workloads.digits import IMAGE_SIZE
-from nsim.workloads.samplers import initial_noise, parse_sampler, trajectory
+from nsim.workloads.samplers import Absorbing, SamplerSpec, initial_state, parse_sampler, trajectory
 
 BATCH = 50
 GRID = 64
@@ -33,9 +34,10 @@ def quality_facts(
 ) -> dict[str, Any]:
     """Generate ``images`` digits, measure them, and draw the first 64 to ``grid``; plain values.
 
-    ``weight_bits``: round the weights to so many bits, as they are laid out by ``policy``.
+    Tokens are decoded first. ``weight_bits``: round the weights to so many bits, as they are laid out by
+    ``policy``.
     """
-    shape = model.network.population_by_name[model.network.image].shape
+    shape = _image_shape(model)
     if shape != (1, IMAGE_SIZE, IMAGE_SIZE):
         raise RunError(
             f"{model.name} makes images of shape {'x'.join(map(str, shape))}; quality is defined for digits "
@@ -44,23 +46,13 @@ def quality_facts(
     from nsim.workloads.quality import digit_quality
 
     spec = parse_sampler(sampler)
-    if spec.kind not in ("ddim", "ddim-unclamped", "dpm-solver"):
+    if spec.kind not in ("ddim", "ddim-unclamped", "dpm-solver", "absorbing"):
         # the others' noise depends on an image's place in its batch
-        raise RunError(f"sampler {sampler!r}: quality takes ddim:N, ddim-unclamped:N or dpm-solver:N")
-    engine = Engine(model.network)
-    if weight_bits is not None:
-        engine = Engine(quantize(without_streams(model.network, policy), weight_bits), "int")
-    noise = initial_noise((images, *shape), seed)
-    batches = [noise[i : i + BATCH] for i in range(0, images, BATCH)]
-    walk = spec.build(seed)
-    made, done, total = [], 0, len(batches) * len(walk.timesteps)
-    for x in batches:
-        for step in trajectory(lambda x, t: engine.call(x, t).eps, walk, x):
-            x = step.x
-            done += 1
-            progress(done, total)
-        made.append(x)
-    samples = np.concatenate(made)
+        raise RunError(
+            f"sampler {sampler!r}: quality takes ddim:N, ddim-unclamped:N, dpm-solver:N, or, for tokens, "
+            "absorbing:N"
+        )
+    samples = _generate(model, spec, images, seed, progress, weight_bits, policy)
     if grid is not None:
         from nsim.reports import plots
 
@@ -81,6 +73,45 @@ def quality_facts(
         "samples_over_halves": measured.fd_samples / measured.fd_halves,
         "classifier_accuracy_held_out": measured.classifier_accuracy,
     }
+
+
+def _image_shape(model: Model) -> tuple[int, ...]:
+    """Shape of what the model makes in the end."""
+    if model.decoder is None:
+        return model.network.population_by_name[model.network.image].shape
+    return next(op.shape for op in model.decoder.host_ops if op.name == model.decoder.output)
+
+
+def _generate(
+    model: Model,
+    spec: SamplerSpec,
+    images: int,
+    seed: int,
+    progress: Progress,
+    weight_bits: int | None,
+    policy: Policy,
+) -> np.ndarray:
+    """Images [N, 1, H, W] in [-1, 1], played a batch at a time."""
+    engines = [_engine(network, weight_bits, policy) for network in model.networks]
+    walk = spec.build(seed, model)
+    start = initial_state(walk, (images, *model.network.population_by_name[model.network.image].shape), seed)
+    made, done, total = [], 0, -(-images // BATCH) * len(walk.timesteps)
+    for first in range(0, images, BATCH):
+        x = start[first : first + BATCH]
+        if isinstance(walk, Absorbing):
+            walk.first_image = first
+        for step in trajectory(lambda x, t: engines[0].call(x, t).eps, walk, x):
+            x = step.x
+            done += 1
+            progress(done, total)
+        made.append(x if model.decoder is None else engines[1].call(x).eps)
+    return as_images(np.concatenate(made), model)
+
+
+def _engine(network: Network, weight_bits: int | None, policy: Policy) -> Engine:
+    if weight_bits is None:
+        return Engine(network)
+    return Engine(quantize(without_streams(network, policy), weight_bits), "int")
 
 
 def quality_tables(facts: dict[str, Any]) -> list[Table | str]:

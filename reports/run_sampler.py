@@ -103,7 +103,7 @@ def run_sampler(
             x = step.x
             if progress is not None:
                 progress(step.index + 1, folder.steps_in_all)
-        folder.write_images(_as_images(x, model))
+        folder.write_images(as_images(x, model))
         folder.write_manifest({**folder.manifest, "complete": True})
         run = Run(folder)
         if figures:  # after the numbers, which are complete without them; a run gone on with draws them again
@@ -129,6 +129,11 @@ def _write_mapping(folder: RunFolder, mapping: Mapping) -> None:
     folder.write_table("beside_cores", beside_cores(mapping))
 
 
-def _as_images(x: np.ndarray, model: Model) -> np.ndarray:
-    """Images in [-1, 1]; of tokens that no decoder turned into one, the picture of their indices."""
-    return x if model.codes is None or model.decoder is not None else 2.0 * x / model.codes - 1.0
+def as_images(x: np.ndarray, model: Model) -> np.ndarray:
+    """Images in [-1, 1]; of tokens that no decoder turned into one, the picture of their indices.
+
+    A decoder's images are meant in [-0.5, 0.5], what exceeds it is cut off (Spiking-Diffusion).
+    """
+    if model.codes is None:
+        return x
+    return 2.0 * x / model.codes - 1.0 if model.decoder is None else np.clip(2.0 * x, -1.0, 1.0)

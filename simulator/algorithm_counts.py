@@ -1,9 +1,9 @@
 """Operations of the model as traced: what an operation counter on the torch model would count.
 
-AC: one weight added to one target because of one spike. MAC: one weight times an analog value. Graded AC:
-one weight times a small integer. Spike product: a spike meets a spike, or a count of such meetings, in
-attention; no weight takes part. Taps on padding do not count; an up-sampled spike counts under every tap.
-What a gate keeps from running costs nothing.
+AC: one weight added to one target because of one spike, or taken off because of a signed one. MAC: one
+weight times an analog value. Graded AC: one weight times a small integer. Spike product: a spike meets a
+spike, or a count of such meetings, in attention; no weight takes part. Taps on padding do not count; an
+up-sampled spike counts under every tap. What a gate keeps from running costs nothing.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from nsim.errors import RunError
 from nsim.frontends.network import NeuronModel
 from nsim.simulator.engine import Call
 
@@ -75,6 +76,12 @@ def check_call(call: Call, per_layer: int = 64, seed: int = 0) -> pd.DataFrame:
             f"{call.network.name}: layer {missing[0]!r} has no float64 currents to play in Brian2; "
             'make the call with Engine(network, "float64").call(x, t, keep_currents=True)'
         )
+    for name, neuron in layers.items():
+        if neuron.signed:
+            raise RunError(
+                f"{call.network.name}: {name} sends signed spikes, for which Brian2 has no threshold; "
+                "nsim.simulate plays them"
+            )
     rng = np.random.default_rng(seed)
     sampled = {
         name: np.sort(rng.choice(size, min(per_layer, size), replace=False))

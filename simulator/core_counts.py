@@ -8,15 +8,11 @@ A population runs its T time steps in T ticks on end, when the mapping's timetab
 they are fired, what they add is used by later layers when their tick comes (synaptic delays). A call takes
 T + (greatest depth) ticks when pipelined, T * (1 + greatest depth) when layerwise. Cores look at all their
 neurons in every tick; outside its T ticks a layer's biases are switched off, so its neurons are idle.
-
-Where chips are shared in rounds (see `nsim.hw_models.mapping.rounds`), a spike that later rounds need leaves
-its core once, for the host (a packet whose way is not known, so no hop, and a read-out value); the host sends
-it to every core that holds a target when its round comes.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -25,36 +21,32 @@ from nsim.hw_models.mapping.axons import Cuts, axon_channels, axon_groups, chann
 from nsim.hw_models.mapping.grid import CoreGrid
 from nsim.hw_models.mapping.listed import ListedMapping
 from nsim.hw_models.mapping.mapping import Mapping
-from nsim.hw_models.mapping.rounds import Piece, Rounds
+from nsim.hw_models.mapping.rounds import Rounds
 from nsim.simulator.count_kernels import count_by_unit, sum_by_core
 from nsim.simulator.engine import Call, with_relays
 from nsim.simulator.host_counts import calls_beside_cores
+from nsim.simulator.memory import Memory
 
+SENT_EVENTS = ("spike", "packet_out", "tile_local", "hop_x", "hop_y", "chip_crossing")
+"""What a spike sets off on the core that fires it."""
 CORE_EVENTS = (
     "synaptic_event_conv",
     "synaptic_event_dense",
+    "packet_in",
     "update_idle",
     "update_active",
-    "spike",
-    "packet_out",
-    "packet_in",
-    "tile_local",
-    "hop_x",
-    "hop_y",
-    "chip_crossing",
+    *SENT_EVENTS,
 )
-HOST_EVENTS = ("host_read", "host_write")
-"""What happens on cores besides, where spikes of one round are kept for others."""
-PACKET_MAPS = ("packet_out", "tile_local", "hop_x", "hop_y", "chip_crossing")
+_SENT = slice(-len(SENT_EVENTS), None)
 
 
 @dataclass(frozen=True, eq=False)
 class EventCounts:
     """Events of one call.
 
-    ``per_core``: event to counts [B, ticks, cores] (int64; float64 for an expectation), ticks counted within
-    the round of the core; ``per_call``: (layer, event) to the count for one image, for what happens beside
-    the cores. Layers of cores: ``mapping``. ``rounds``: where there are several.
+    ``per_core``: event to counts [B, ticks, cores] (int64; float64 for an expectation); ``per_call``: (layer,
+    event) to the count for one image, for what happens beside the cores. Layers of cores: ``mapping``.
+    ``rounds``: where chips are shared in several; ticks are then counted within the round of the core.
     """
 
     mapping: Mapping | ListedMapping
@@ -74,9 +66,9 @@ class CoreCounter:
     def __init__(self, mapping: Mapping) -> None:
         self.mapping = mapping
         self.network = mapping.laid_out
-        self.rounds = mapping.rounds if mapping.rounds.loads else None
-        self.ticks = max(mapping.rounds.ticks)
+        self.ticks = mapping.ticks
         self.per_call = calls_beside_cores(mapping)
+        self._memory = Memory(kept=2)
         paths: dict[str, list[_Path]] = {name: [] for name in mapping.grids}
         for name, grid in mapping.grids.items():
             for group in axon_groups(spiking_inputs(self.network, name)):
@@ -91,22 +83,43 @@ class CoreCounter:
     def count(self, call: Call) -> EventCounts:
         """Events of a call of the traced or the laid-out network; exact integers."""
         call = with_relays(call, self.network)
-        shape = (len(call.eps), self.ticks, self.mapping.core_count)
-        kinds = CORE_EVENTS if self.rounds is None else CORE_EVENTS + HOST_EVENTS
-        events = {event: np.zeros(shape, np.int64) for event in kinds}
-        for name, grid in self.mapping.grids.items():
-            compartments = updated = np.asarray(grid.used["compartments"].ravel())
-            if name in self._senders:
-                sender = self._senders[name]
-                updated = sender.active(call.active[name])
-                self._sent(sender, call.spikes[name], events)
-            for piece in self._pieces(name):
-                idle, active = events["update_idle"], events["update_active"]
-                idle[:, : self.mapping.rounds.ticks[piece.round], piece.cores] = compartments[piece.own]
-                # read-out elements take part in every step
-                active[:, piece.ticks, piece.cores] += updated[..., piece.own]
-                idle[:, piece.ticks, piece.cores] -= updated[..., piece.own]
-        return EventCounts(self.mapping, events, self.per_call, self.rounds)
+        counts = self._blank(len(call.eps))
+        events = dict(zip(CORE_EVENTS, counts, strict=True))
+        for name, sender in self._senders.items():
+            ticks, cores = self._window(name)
+            active = events["update_active"][:, ticks, cores]
+            sender.active(call.active[name], active)
+            np.subtract(self._neurons(name), active, out=events["update_idle"][:, ticks, cores])
+            spikes = sender.by_unit(call.spikes[name])
+            sender.sent(spikes, counts[_SENT, :, ticks, cores])
+            for path in sender.paths:
+                events[path.event][:, ticks, path.cores] += path.fed.apply(spikes)
+                if path.arrived is not None:
+                    events["packet_in"][:, ticks, path.cores] += path.arrived.apply(spikes)
+        return EventCounts(self.mapping, events, self.per_call)
+
+    def _blank(self, batch: int) -> np.ndarray:
+        """Counts [events, B, ticks, cores] before a call: neurons idle, read-out elements updated.
+
+        In memory that an earlier call has left, only what is added to is cleared, not what is written over.
+        """
+        shape = (len(CORE_EVENTS), batch, self.ticks, self.mapping.core_count)
+        counts, fresh = self._memory.lend("counts", shape, np.dtype(np.int64))
+        events = dict(zip(CORE_EVENTS, counts, strict=True))
+        if fresh:
+            for name in self.mapping.grids:
+                ticks, cores = self._window(name)
+                events["update_idle"][:, :, cores] = self._neurons(name)
+                if name not in self._senders:
+                    events["update_active"][:, ticks, cores] = self._neurons(name)
+                    events["update_idle"][:, ticks, cores] = 0
+            return counts
+        for name, sender in self._senders.items():
+            ticks, _ = self._window(name)
+            for path in sender.paths:
+                events[path.event][:, ticks, path.cores] = 0
+                events["packet_in"][:, ticks, path.cores] = 0
+        return counts
 
     def expect(self, rate: float) -> EventCounts:
         """Expected events of one image when every neuron fires with probability ``rate`` at every step.
@@ -120,38 +133,20 @@ class CoreCounter:
             event: counts * (1.0 if event.startswith("update") else rate)
             for event, counts in full.per_core.items()
         }
-        return EventCounts(self.mapping, expected, self.per_call, self.rounds)
+        return replace(full, per_core=expected)
 
-    def _pieces(self, name: str) -> tuple[Piece, ...]:
-        """Cores and ticks of a population, in every round that it takes part in."""
-        return self.mapping.rounds.pieces[name]
+    def _window(self, name: str) -> tuple[slice, slice]:
+        """Ticks in which a population runs, and its cores."""
+        first, grid = self.mapping.times.first_tick[name], self.mapping.grids[name]
+        return (
+            slice(first, first + self.network.time_steps),
+            slice(grid.first_core, grid.first_core + grid.size),
+        )
 
-    def _sent(self, sender: _Sender, spikes: np.ndarray, events: dict[str, np.ndarray]) -> None:
-        """Everything that the spikes [T, B, C, H, W] of one population set off."""
-        counts, pieces = sender.by_unit(spikes), self._pieces(sender.grid.population)
-        for event, sums in sender.own(counts).items():
-            for piece in pieces:
-                events[event][:, piece.ticks, piece.cores] = sums[..., piece.own]
-        for piece in pieces:
-            fired = counts if len(pieces) == 1 else sender.on_cores(counts, piece.own)
-            for path in sender.paths:
-                self._received(path, fired, piece, events)
-
-    def _received(
-        self, path: _Path, counts: np.ndarray, source: Piece, events: dict[str, np.ndarray]
-    ) -> None:
-        """What the spikes of ``source`` are to the cores of a path: at once, or when their round comes."""
-        kind = "synaptic_event_conv" if path.grid.shared_lists else "synaptic_event_dense"
-        fed = path.fed.apply(counts)
-        arrived = None if path.arrived is None else path.arrived.apply(counts)
-        for piece in self._pieces(path.grid.population):
-            kept = piece.round != source.round
-            # the host's spikes come in the tick before the one in which they are needed
-            ticks = slice(piece.ticks.start - 1, piece.ticks.stop - 1) if kept else source.ticks
-            events[kind][:, ticks, piece.cores] += fed[..., piece.own]
-            if arrived is not None:
-                for event in ("packet_in", "host_write") if kept else ("packet_in",):
-                    events[event][:, ticks, piece.cores] += arrived[..., piece.own]
+    def _neurons(self, name: str) -> np.ndarray:
+        """Neurons on each core of a population."""
+        used: np.ndarray = self.mapping.grids[name].used["compartments"]
+        return used.ravel()
 
 
 @dataclass(frozen=True, eq=False)
@@ -193,6 +188,16 @@ class _Path:
     reached: tuple[np.ndarray, np.ndarray, np.ndarray] | None
 
     @property
+    def event(self) -> str:
+        """What a fed synapse counts as."""
+        return "synaptic_event_conv" if self.grid.shared_lists else "synaptic_event_dense"
+
+    @property
+    def cores(self) -> slice:
+        """The cores of the grid."""
+        return slice(self.grid.first_core, self.grid.first_core + self.grid.size)
+
+    @property
     def one_for_all(self) -> bool:
         """Whether it treats all source channels alike."""
         return len(self.fed.channels) == 1 and (self.arrived is None or len(self.arrived.channels) == 1)
@@ -231,15 +236,14 @@ class _Sender:
 
     Channels that reach the same cores form a unit: the channel blocks of the population's own cores, or
     single channels where a projection tells them apart. ``edges`` int64 [units + 1]; ``core`` int32 [H * W,
-    units]: own core, from the grid's first; ``weights`` int64 [H * W, units, events]: how often one spike is
-    each of ``events``. ``blocks``, ``block_core``: the same for the blocks of the grid.
+    units]: own core, from the grid's first; ``weights`` int64 [H * W, units, events]: see `_spike_weights`.
+    ``blocks``, ``block_core``: the same for the blocks of the grid.
     """
 
     grid: CoreGrid
     paths: list[_Path]
     edges: np.ndarray
     core: np.ndarray
-    events: tuple[str, ...]
     weights: np.ndarray
     blocks: np.ndarray
     block_core: np.ndarray
@@ -248,26 +252,20 @@ class _Sender:
         """Spikes [T, B, C, H, W] summed over each unit: int32 [T, B, H, W, units]."""
         return _by_unit(spikes, self.edges)
 
-    def own(self, counts: np.ndarray) -> dict[str, np.ndarray]:
-        """Events on the cores that send, each [B, T, cores], of spikes by unit."""
-        sums = self._by_core(counts, self.core, self.weights)
-        return dict(zip(self.events, sums, strict=True))
+    def sent(self, counts: np.ndarray, sums: np.ndarray) -> None:
+        """Events of ``weights`` [events, B, T, cores] of spikes by unit, written to ``sums``."""
+        sum_by_core(_flat(counts), self.core, self.weights, sums)
 
-    def on_cores(self, counts: np.ndarray, own: slice) -> np.ndarray:
-        """The spikes by unit of some of the cores that send; 0 for the others."""
-        here = (self.core >= own.start) & (self.core < own.stop)
-        return counts * here.reshape(counts.shape[2:])
-
-    def active(self, active: np.ndarray) -> np.ndarray:
-        """Updated neurons on every core [B, T, cores]."""
+    def active(self, active: np.ndarray, sums: np.ndarray) -> None:
+        """Updated neurons on every core, written to ``sums`` [B, T, cores]."""
         ones = np.ones((*self.block_core.shape, 1), np.int64)
-        return self._by_core(_by_unit(active, self.blocks), self.block_core, ones)[0]
+        sum_by_core(_flat(_by_unit(active, self.blocks)), self.block_core, ones, sums[None])
 
-    def _by_core(self, counts: np.ndarray, core: np.ndarray, weights: np.ndarray) -> np.ndarray:
-        steps, batch, *_ = counts.shape
-        sums = np.zeros((steps * batch, self.grid.size, weights.shape[2]), np.int64)
-        sum_by_core(counts.reshape(steps * batch, -1, counts.shape[-1]), core, weights, sums)
-        return sums.reshape(steps, batch, *sums.shape[1:]).transpose(3, 1, 0, 2)
+
+def _flat(counts: np.ndarray) -> np.ndarray:
+    """[T, B, H, W, units] as [T, B, H * W, units]."""
+    steps, batch, height, width, units = counts.shape
+    return counts.reshape(steps, batch, height * width, units)
 
 
 def _by_unit(values: np.ndarray, edges: np.ndarray) -> np.ndarray:
@@ -285,27 +283,28 @@ def _sender(mapping: Mapping, grid: CoreGrid, shape: tuple[int, int, int], paths
     block_of_unit = np.searchsorted(blocks, edges[:-1], side="right") - 1
     by_block = grid.core_ids[_owner(grid.rows)][:, _owner(grid.columns)]
     own = by_block[:, :, block_of_unit]
-    events, weights = _spike_events(mapping, own, edges, paths)
+    weights = _spike_weights(mapping, own, edges, paths)
     flat = (len(edges) - 1, len(blocks) - 1)
     return _Sender(
         grid,
         paths,
         edges,
         (own - grid.first_core).astype(np.int32).reshape(-1, flat[0]),
-        events,
         weights.reshape(-1, flat[0], weights.shape[-1]),
         blocks,
         (by_block - grid.first_core).astype(np.int32).reshape(-1, flat[1]),
     )
 
 
-def _spike_events(
-    mapping: Mapping, own: np.ndarray, edges: np.ndarray, paths: list[_Path]
-) -> tuple[tuple[str, ...], np.ndarray]:
-    """What one spike is on its core ``own`` [H, W, units]: events, and int64 [H, W, units, events]."""
-    place, round_of_core, several = mapping.placement, mapping.rounds.of_core, bool(mapping.rounds.loads)
-    packets = np.zeros((*own.shape, len(PACKET_MAPS)), np.int64)
-    kept = np.zeros((*own.shape, 1), np.int64)
+def _spike_weights(mapping: Mapping, own: np.ndarray, edges: np.ndarray, paths: list[_Path]) -> np.ndarray:
+    """How often one spike is each of SENT_EVENTS on its core ``own`` [H, W, units]: int64, [..., events].
+
+    Where chips are shared in rounds, one event more, last: whether the host keeps the spike for later rounds.
+    """
+    place, several, round_of = mapping.placement, mapping.rounds.loads > 0, mapping.rounds.of_core
+    weights = np.zeros((*own.shape, len(SENT_EVENTS) + several), np.int64)
+    weights[..., 0] = 1
+    packets, kept = weights[..., 1 : len(SENT_EVENTS)], weights[..., -1]
     for path in paths:
         if path.reached is None:
             continue
@@ -322,15 +321,13 @@ def _spike_events(
             local, crossing = (hops_x + hops_y) == 0, place.chip[source] != place.chip[target]
             sent = np.stack([np.ones_like(hops_x), local, hops_x, hops_y, crossing], axis=-1)
             if several:
-                later = round_of_core[source] != round_of_core[target]
+                later = round_of[source] != round_of[target]
                 sent[later] = 0
-                kept[window] |= later[..., None]
+                kept[window] |= later
             packets[window] += sent
-    packets[..., :1] += kept  # it leaves its core once for the host, whoever needs it
-    spike = np.ones_like(kept)
-    if not several:
-        return ("spike", *PACKET_MAPS), np.concatenate([spike, packets], axis=-1)
-    return ("spike", *PACKET_MAPS, "host_read"), np.concatenate([spike, packets, kept], axis=-1)
+    if several:
+        packets[..., 0] += kept  # it leaves its core once for the host, whoever needs it
+    return weights
 
 
 def _owner(cuts: tuple[tuple[int, int], ...]) -> np.ndarray:

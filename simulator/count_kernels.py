@@ -58,18 +58,21 @@ def count_by_unit(first: int, last: int, spikes: np.ndarray, edges: np.ndarray, 
 
 @njit(nogil=True, cache=True)
 def sum_by_core(counts: np.ndarray, core: np.ndarray, weights: np.ndarray, sums: np.ndarray) -> None:
-    """Weighted counts of every core: ``sums[n, core[p, u], e] += weights[p, u, e] * counts[n, p, u]``.
+    """Weighted counts of every core: the sum of ``weights[p, u, e] * counts[t, b, p, u]`` over its places.
 
-    ``counts`` int32 [N, P, U]; ``core`` int32 [P, U]; ``weights`` int64 [P, U, events]; ``sums`` int64
-    [N, cores, events].
+    ``counts`` int32 [T, B, P, U]; ``core`` int32 [P, U]; ``weights`` int64 [P, U, events]; ``sums`` int64
+    [events, B, T, cores] out, a window of larger arrays as a rule.
     """
-    images, places, units = counts.shape
+    steps, images, places, units = counts.shape
     events = weights.shape[2]
-    for n in range(images):
-        for p in range(places):
-            for u in range(units):
-                count = np.int64(counts[n, p, u])
-                if count:
-                    here, each = sums[n, core[p, u]], weights[p, u]
-                    for e in range(events):
-                        here[e] += count * each[e]
+    for b in range(images):
+        for t in range(steps):
+            for e in range(events):
+                sums[e, b, t] = 0
+            for p in range(places):
+                for u in range(units):
+                    count = np.int64(counts[t, b, p, u])
+                    if count:
+                        own = core[p, u]
+                        for e in range(events):
+                            sums[e, b, t, own] += count * weights[p, u, e]

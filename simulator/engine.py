@@ -21,6 +21,7 @@ from nsim.simulator.neuron_kernels import (
     saturate,
     update_integer_neurons,
     update_neurons,
+    update_signed_neurons,
 )
 from nsim.simulator.projector import Items, Projector, Tasks, largest_sum
 
@@ -58,6 +59,7 @@ class Call:
     [B, C, H, W]; ``currents``: input of every neuron [T, B, C, H, W], when asked for. In ``int`` precision
     both are integers, in the population's ``unit``, potentials counted from the resting value.
     ``running``: for populations with a gate, in which time steps and for which images they ran: bool [T, B].
+    ``signs``: spikes of signed neurons with their sign, int8 [T, B, C, H, W]; ``spikes`` says where they are.
     """
 
     network: Network
@@ -67,6 +69,7 @@ class Call:
     potentials: dict[str, np.ndarray]
     currents: dict[str, np.ndarray] = field(default_factory=dict)
     running: dict[str, np.ndarray] = field(default_factory=dict)
+    signs: dict[str, np.ndarray] = field(default_factory=dict)
 
     @property
     def counts(self) -> pd.DataFrame:
@@ -148,7 +151,8 @@ class Engine:
             elif item.kind != "source":
                 self._population(item, state, keep_currents)
             elif item.host_op is not None:
-                state.values[item.name] = state.values[item.host_op]
+                value = state.values[item.host_op]  # features [B, F] are a map of one element
+                state.values[item.name] = value[None, :, None, None, :] if value.ndim == 2 else value
             elif item.constant is not None:
                 constant = _channels_last(item.constant.astype(self.host_type))
                 state.values[item.name] = np.broadcast_to(constant, (1, len(t), *constant.shape))
@@ -160,6 +164,7 @@ class Engine:
             potentials={k: _channels_first(v) for k, v in state.potentials.items()},
             currents={k: _channels_first(v) for k, v in state.currents.items()},
             running=state.running,
+            signs={k: _channels_first(v) for k, v in state.signs.items()},
         )
 
     def _host_op(self, op: HostOp, state: _State) -> None:
@@ -308,7 +313,7 @@ class Engine:
     ) -> None:
         """The same for weights with a factor per time step: one step after the other."""
         kernel, first = projection.kernel, projection.target_channels[0]
-        values, spiking = state.output_of(projection.source), projection.source in state.spikes
+        values, spiking = state.output_of(projection.source), state.sends_spikes(projection.source)
         scale = _vector(projection.scale, kernel.c_out, 1.0, np.dtype(np.float64))
         for step, own in enumerate(factor):
             bias = None if projection.bias is None else projection.bias[step]
@@ -340,6 +345,10 @@ class Engine:
                 self._play(population, neuron, (*played, potential[alone]), state.tasks)
                 spikes[steps, alone], active[steps, alone] = played[1:]
         name = population.name
+        if neuron.signed:
+            signs = state.signs[name] = spikes.view(np.int8)
+            state.values[name] = signs * self.sum_type.type(neuron.v_threshold)
+            spikes = (signs != 0).view(np.uint8)
         state.spikes[name], state.active[name], state.potentials[name] = spikes, active, potential
 
     def _play(
@@ -350,16 +359,22 @@ class Engine:
         rows = (batch * height, width, channels)
         current, spikes, active = (a.reshape(steps, *rows) for a in arrays[:3])
         out = spikes, active, arrays[3].reshape(rows)
-        if self.integer:
+        if neuron.signed:
+            signs, threshold = spikes.view(np.int8), neuron.v_threshold
+            tasks.run(
+                batch * height,
+                lambda a, b: update_signed_neurons(a, b, current, threshold, signs, *out[1:]),
+            )
+        elif self.integer:
             assert population.unit is not None
             bits = self.arithmetic.decay_bits
             kept = round((1 << bits) * (1 - 1 / neuron.tau)) if neuron.tau else 1 << bits
-            threshold = integer_threshold(neuron, population.unit)
+            whole = integer_threshold(neuron, population.unit)
             taken, limit = integer_reset(neuron, population.unit), self.arithmetic.limit
             tasks.run(
                 batch * height,
                 lambda a, b: update_integer_neurons(
-                    a, b, current, kept, bits, threshold, taken is not None, taken or 0, limit, *out
+                    a, b, current, kept, bits, whole, taken is not None, taken or 0, limit, *out
                 ),
             )
         else:
@@ -422,6 +437,7 @@ class _State:
         self.tasks = tasks
         self.values: dict[str, np.ndarray] = {}
         self.spikes: dict[str, np.ndarray] = {}
+        self.signs: dict[str, np.ndarray] = {}
         self.active: dict[str, np.ndarray] = {}
         self.potentials: dict[str, np.ndarray] = {}
         self.currents: dict[str, np.ndarray] = {}
@@ -431,8 +447,12 @@ class _State:
         self._items: dict[str, Items] = {}
 
     def output_of(self, name: str) -> np.ndarray:
-        """Spikes or analog values of a population or host op."""
-        return self.spikes[name] if name in self.spikes else self.values[name]
+        """Spikes or analog values of a population or host op; signed spikes are values."""
+        return self.values[name] if name in self.values else self.spikes[name]
+
+    def sends_spikes(self, name: str) -> bool:
+        """True for a population whose output is spikes of one height."""
+        return name not in self.values
 
     def items_of(self, name: str, running: np.ndarray | None = None) -> Items:
         """What a population sends, ready to be listed for the kernels, once for all its projections.
@@ -442,9 +462,9 @@ class _State:
         if running is not None:
             values = self.output_of(name)
             sent = np.where(running[..., None, None, None], values, values.dtype.type(0))
-            return Items(sent, name in self.spikes)
+            return Items(sent, self.sends_spikes(name))
         if name not in self._items:
-            self._items[name] = Items(self.output_of(name), name in self.spikes, self.largest.get(name))
+            self._items[name] = Items(self.output_of(name), self.sends_spikes(name), self.largest.get(name))
         return self._items[name]
 
 

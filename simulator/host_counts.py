@@ -87,7 +87,8 @@ def streams_on_host(network: Network) -> dict[tuple[str, str], int]:
 
     In every time step: what spikes added is read from the read-out elements; contributions meet (an addition
     per element and contribution beyond the first); 1x1 convolutions of a stream multiply, a BatchNorm behind
-    one is an operation per element; and every neuron that reads a stream is sent its current.
+    one is an operation per element, and so is a factor of the time step, with the BatchNorm or without; and
+    every neuron that reads a stream is sent its current.
     """
     kinds = network.population_by_name
     counts: dict[tuple[str, str], int] = {}
@@ -98,12 +99,15 @@ def streams_on_host(network: Network) -> dict[tuple[str, str], int]:
         elements = elementwise = 0
         if population.kind == "analog":
             from_image = [p for p in network.incoming(name) if kinds[p.source].kind == "source"]
+            elementwise += sum(
+                p.kernel.c_out * positions for p in (*from_image, *spiking) if p.step_factor is not None
+            )
             for p in from_image:
                 counts[p.name, "host_mac"] = p.kernel.taps(kinds[p.source].shape[1:], population.shape[1:])
                 elements += p.kernel.c_out * positions
         for p in streams:
             elements += p.kernel.c_out * positions
-            if p.scale is not None or p.bias is not None:
+            if p.scale is not None or p.bias is not None or p.step_factor is not None:
                 elementwise += p.kernel.c_out * positions
             if not p.kernel.is_identity:
                 counts[p.name, "host_mac"] = network.time_steps * p.kernel.taps(
@@ -121,4 +125,5 @@ def streams_on_host(network: Network) -> dict[tuple[str, str], int]:
 
 
 def _has_bias(network: Network, name: str) -> bool:
-    return any(p.bias is not None for p in network.incoming(name))
+    """Whether its neurons or elements hold a bias; one that comes with a time step's factor the host adds."""
+    return any(p.bias is not None and p.step_factor is None for p in network.incoming(name))

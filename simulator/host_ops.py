@@ -24,6 +24,8 @@ def evaluate(op: HostOp, inputs: list[np.ndarray], dtype: np.dtype) -> np.ndarra
         return _nearest_code(x, op.params["table"].astype(dtype, copy=False))
     if op.kind == "layer_norm":
         return _layer_norm(x, op, dtype)
+    if op.kind == "group_norm":
+        return _group_norm(x, op, dtype)
     if op.kind == "attention":
         return attention.apply(op, inputs)
     if op.kind == "lateral_router":
@@ -57,6 +59,17 @@ def _nearest_code(z: np.ndarray, table: np.ndarray) -> np.ndarray:
     products = np.einsum("...c,kc->...k", z, table, optimize=False)
     distance = (z**2).sum(axis=-1, keepdims=True) + (table**2).sum(axis=1) - 2 * products
     return distance.argmin(axis=-1)[..., None].astype(z.dtype)
+
+
+def _group_norm(x: np.ndarray, op: HostOp, dtype: np.dtype) -> np.ndarray:
+    """Each group of channels of [T, B, H, W, C] less its mean, over its deviation; then affine."""
+    by_group = x.reshape(*x.shape[:4], int(op.params["groups"]), -1)
+    centred = by_group - by_group.mean(axis=(2, 3, 5), keepdims=True)
+    variance = (centred**2).mean(axis=(2, 3, 5), keepdims=True)
+    scaled = (centred / np.sqrt(variance + op.params["eps"].astype(dtype))).reshape(x.shape)
+    return scaled * op.params["weight"].astype(dtype, copy=False) + op.params["bias"].astype(
+        dtype, copy=False
+    )
 
 
 def _layer_norm(x: np.ndarray, op: HostOp, dtype: np.dtype) -> np.ndarray:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from nsim.frontends.network import NeuronModel
+from nsim.frontends.network import TAKES_BACK, NeuronModel
 
 IF, LIF_DECAY_INPUT, LIF = 0, 1, 2
 """Codes of the three sub-threshold updates of NeuronModel."""
@@ -71,6 +71,44 @@ def update_neurons(
                     if fired:
                         u = u - taken if soft_reset else reset
                     state[c] = u
+
+
+@njit(nogil=True, cache=True)
+def update_signed_neurons(
+    first_row: int,
+    last_row: int,
+    current: np.ndarray,
+    v_threshold: float,
+    signs: np.ndarray,
+    active: np.ndarray,
+    potential: np.ndarray,
+) -> None:
+    """`update_neurons` for signed neurons: ``signs`` int8 [T, R, W, C] out, -1, 0 or 1.
+
+    Active means that the input was not zero, or that the state was not where it started.
+    """
+    steps, _, width, channels = current.shape
+    one = current.dtype.type
+    threshold, start, low = one(v_threshold), one(v_threshold / 2), one(TAKES_BACK)
+    zero = one(0)
+    for r in range(first_row, last_row):
+        for x in range(width):
+            for c in range(channels):
+                v, sent = start, 0
+                for t in range(steps):
+                    i = current[t, r, x, c]
+                    active[t, r, x, c] = (i != zero) | (v != start)
+                    v += i
+                    sign = 0
+                    if v >= threshold:
+                        sign = 1
+                        v -= threshold
+                    elif v <= low and sent > 0:
+                        sign = -1
+                        v += threshold
+                    sent += sign
+                    signs[t, r, x, c] = sign
+                potential[r, x, c] = v
 
 
 @njit(nogil=True, cache=True)

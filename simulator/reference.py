@@ -7,7 +7,7 @@ from itertools import product
 import numpy as np
 
 from nsim.frontends.kernel import Kernel
-from nsim.frontends.network import NeuronModel
+from nsim.frontends.network import TAKES_BACK, NeuronModel
 
 
 def project_naive(source: np.ndarray, kernel: Kernel) -> np.ndarray:
@@ -62,6 +62,22 @@ def update_naive(neuron: NeuronModel, current: np.ndarray) -> tuple[np.ndarray, 
                 v = rest
             spikes[(step, *at)], potentials[(step, *at)] = fired, v
     return spikes, potentials
+
+
+def update_signed_naive(v_threshold: float, current: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Play signed neurons of input ``current`` [T, ...], all beside each other, step by step.
+
+    Returns signs (int8) and potentials, both [T, ...].
+    """
+    signs, potentials = np.zeros(current.shape, np.int8), np.zeros_like(current)
+    v = np.full(current.shape[1:], v_threshold / 2, current.dtype)
+    for step, x in enumerate(current):
+        v = v + x
+        back = (v <= TAKES_BACK) & (signs[:step].sum(axis=0) > 0)
+        signs[step] = (v >= v_threshold).astype(np.int8) - back
+        v = v - signs[step] * current.dtype.type(v_threshold)
+        potentials[step] = v
+    return signs, potentials
 
 
 def update_integers_naive(

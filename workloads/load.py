@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -17,9 +16,10 @@ from nsim.frontends.model import Model
 from nsim.frontends.thresholds import Thresholds, with_thresholds
 from nsim.workloads.samplers.analytic import read_statistics, statistics_file
 from nsim.workloads.sddpm import SDDPMConfig, SpikingUNet
-from nsim.workloads.spiking_diffusion import PSPKernel
+from nsim.workloads.spiking_diffusion import PSPKernel, SpikingDiffusionConfig
 from nsim.workloads.state import load_state
 from nsim.workloads.twin import twin_counts
+from nsim.workloads.unet_shapes import image_size, level_widths
 
 DEFAULT_SAMPLER = "ddim:50"
 DEFAULT_TIME_STEPS = 4
@@ -61,6 +61,7 @@ def _load_folder(path: Path, psp: PSPKernel) -> Model:
 
 
 def _load_file(path: Path, time_steps: int | None, psp: PSPKernel) -> Model:
+    from nsim.workloads import conversion
     from nsim.workloads import load_spiking_diffusion as spiking_diffusion
     from nsim.workloads.load_lateral import is_lateral, load_lateral
 
@@ -72,10 +73,18 @@ def _load_file(path: Path, time_steps: int | None, psp: PSPKernel) -> Model:
     if spiking_diffusion.is_sdid(content):
         return spiking_diffusion.load_sdid(path, content)
     if "vq_svae" in content and "sdid" in content:
-        weights = content.get("config", {}).get("trained", UNKNOWN_WEIGHTS)
+        bundle = content.get("config", {})
         return spiking_diffusion.pipeline(
-            path, content["sdid"], content["vq_svae"], weights, sha256(path), psp
+            path,
+            content["sdid"],
+            content["vq_svae"],
+            bundle.get("trained", UNKNOWN_WEIGHTS),
+            sha256(path),
+            psp,
+            bundle.get("model", {}).get("image_size", SpikingDiffusionConfig.image_size),
         )
+    if conversion.is_quantised(content):
+        return conversion.load_converted(path, content, time_steps)
     return _load_sddpm(path, content, time_steps)
 
 
@@ -106,6 +115,7 @@ def _load_sddpm(path: Path, content: dict[str, Any], time_steps: int | None) -> 
 def sddpm_model(name: str, module: SpikingUNet, weights: str, sampler: str = DEFAULT_SAMPLER) -> Model:
     """A Spiking U-Net as a Model, its ANN twin counted; ``sha256`` is left empty."""
     config = module.config
+    twin = twin_counts(config)
     image = (config.image_channels, config.image_size, config.image_size)
     return Model(
         name=name,
@@ -115,7 +125,8 @@ def sddpm_model(name: str, module: SpikingUNet, weights: str, sampler: str = DEF
         sampler=sampler,
         sha256="",
         parameters=sum(p.numel() for p in module.parameters()),
-        ann_twin_macs=twin_counts(config).macs,
+        ann_twin_macs=twin.macs,
+        ann_twin_parameters=twin.parameters,
     )
 
 
@@ -134,33 +145,11 @@ def infer_config(
             "its keys begin conv.weight, downblocks.0.conv1.weight"
         )
     channels, image_channels = state["conv.weight"].shape[:2]
-    levels: list[list[int]] = [[]]
-    indices = {int(m[1]) for key in state if (m := re.match(r"downblocks\.(\d+)\.", key))}
-    for index in sorted(indices):
-        width = state.get(f"downblocks.{index}.conv1.weight")
-        if width is None:
-            levels.append([])
-        else:
-            levels[-1].append(width.shape[0])
-    if len({len(widths) for widths in levels}) != 1 or any(len(set(widths)) != 1 for widths in levels):
-        raise ModelFileError(
-            f"{path}: down blocks of widths {levels} are not an SDDPM Spiking U-Net's: "
-            "every level has the same number of blocks, all of one width"
-        )
-    if not isinstance(x_t, torch.Tensor) or x_t.dim() != 4 or x_t.shape[1] != image_channels:
-        raise ModelFileError(
-            f"{path}: no 'x_T' of shape [N, {image_channels}, size, size], so the image size is unknown; "
-            "add one, for example torch.randn(1, channels, size, size)"
-        )
-    halvings = 2 ** (len(levels) - 1)
-    if x_t.shape[2] != x_t.shape[3] or x_t.shape[2] % halvings:
-        raise ModelFileError(
-            f"{path}: images of {x_t.shape[2]}x{x_t.shape[3]}; this network takes square ones whose side "
-            f"divides by {halvings}"
-        )
+    levels = level_widths(path, "an SDDPM Spiking U-Net", state, "conv1.weight")
+    size = image_size(path, x_t, image_channels, len(levels))
     return SDDPMConfig(
         image_channels=image_channels,
-        image_size=x_t.shape[2],
+        image_size=size,
         channels=channels,
         channel_multipliers=tuple(widths[0] // channels for widths in levels),
         blocks_per_level=len(levels[0]),

@@ -47,10 +47,16 @@ def load_folder(folder: Path, psp: PSPKernel = "code") -> Model:
 
 
 def pipeline(
-    path: Path, sdid_state: State, vae_state: State, weights: str, digest: str, psp: PSPKernel = "code"
+    path: Path,
+    sdid_state: State,
+    vae_state: State,
+    weights: str,
+    digest: str,
+    psp: PSPKernel = "code",
+    image_size: int = SpikingDiffusionConfig.image_size,
 ) -> Model:
     """SDID and the decoder as one Model; ModelFileError when they are not of one codebook."""
-    config = _vae_config(path, vae_state, psp)
+    config = replace(_vae_config(path, vae_state, psp), image_size=image_size)
     found = sdid_state["conv6.0.weight"].shape[0] if is_sdid(sdid_state) else None
     if found != config.code_count:
         raise ModelFileError(
@@ -58,16 +64,21 @@ def pipeline(
         )
     config = _with_sdid(config, sdid_state)
     vae, sdid = _vae(path, config, vae_state), _sdid(path, config, sdid_state)
-    decoder = Decoder(vae)
+    return replace(spiking_diffusion_model(path.stem, sdid, vae, weights), sha256=digest)
+
+
+def spiking_diffusion_model(name: str, sdid: SDID, vae: VQSVAE, weights: str) -> Model:
+    """SDID and the decoder of a VQ-SVAE as one Model; ``sha256`` is left empty."""
+    config = vae.config
     return Model(
-        name=path.stem,
+        name=name,
         workload="spiking-diffusion",
-        network=lower(sdid, (1, config.token_size, config.token_size), config.time_steps, path.stem),
+        network=lower(sdid, (1, config.token_size, config.token_size), config.time_steps, name),
         weights=weights,
         sampler=f"absorbing:{config.token_size**2}",
-        sha256=digest,
+        sha256="",
         parameters=_parameters(sdid) + _parameters(vae),
-        decoder=_lower_decoder(decoder, config, path.stem),
+        decoder=_lower_decoder(Decoder(vae), config, name),
         codes=config.code_count,
     )
 

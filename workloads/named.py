@@ -11,6 +11,7 @@ from torch import nn
 from nsim.errors import ModelFileError
 from nsim.frontends.model import Model
 from nsim.frontends.thresholds import Thresholds
+from nsim.workloads.checkpoints import bundled_names
 from nsim.workloads.load import sddpm_model, with_model_thresholds
 from nsim.workloads.load_spiking_diffusion import pipeline
 from nsim.workloads.random_weights import WEIGHTS, random_spiking_diffusion, random_unet
@@ -47,6 +48,15 @@ def random_model(
         config = replace(config, time_steps=time_steps)
     model = _random(name, config, seed)
     return model if v_threshold is None else with_model_thresholds(model, v_threshold)
+
+
+def workload_groups() -> list[tuple[str, ...]]:
+    """Names of all bundled and NAMED models; those that are equal but for their name together."""
+    groups: dict[object, tuple[str, ...]] = {}
+    for name in (*bundled_names(), *NAMED):
+        key = NAMED.get(name, name)
+        groups[key] = (*groups.get(key, ()), name)
+    return list(groups.values())
 
 
 def _random(name: str, config: SDDPMConfig | SpikingDiffusionConfig, seed: int) -> Model:

@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from nsim.frontends.network import TAKES_BACK
+
 
 class _MultiStepIF(torch.autograd.Function):
     """Integrate-and-fire over T steps, hard reset, with the ATan surrogate in the backward pass."""
@@ -137,3 +139,27 @@ class LIFNode(nn.Module):
             f"tau={self.tau}, decay_input={self.decay_input}, "
             f"v_threshold={self.v_threshold}, v_reset={self.v_reset}"
         )
+
+
+class SignedIFNode(nn.Module):
+    """The signed integrate-and-fire neuron of ANN-SNN conversion (Fast-SNN; Hu et al., 2023).
+
+    ``V(0) = act_alpha / 2; U = V + X; S = 1 where U >= act_alpha, -1 where U <= -1e-3 and the spikes so far
+    add up to more than 0; V = U - act_alpha S``. It sends ``act_alpha S``. For a constant input X in T steps
+    the mean of what it sends is X clipped to [0, act_alpha] and rounded to a multiple of act_alpha / T.
+    """
+
+    def __init__(self, act_alpha: float = 6.0) -> None:
+        super().__init__()
+        self.act_alpha = nn.Parameter(torch.tensor(act_alpha))
+
+    def forward(self, current: torch.Tensor) -> torch.Tensor:
+        v = torch.full_like(current[0], 0.5) * self.act_alpha
+        sent = torch.zeros_like(v)
+        steps = []
+        for x in current:
+            v = v + x
+            sign = (v >= self.act_alpha).to(v.dtype) - ((v <= TAKES_BACK) & (sent > 0)).to(v.dtype)
+            v, sent = v - sign * self.act_alpha, sent + sign
+            steps.append(sign * self.act_alpha)
+        return torch.stack(steps)

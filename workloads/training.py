@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -98,15 +99,8 @@ def train_denoiser(
     optimiser = torch.optim.Adam(model.parameters(), lr=config.learning_rate)
     average = {k: v.clone() for k, v in model.state_dict().items()}
     start = 0
-    state_file = out.with_suffix(".state")
-    if state_file.exists():
-        state = torch.load(state_file, weights_only=True)
-        if state["train_config"] != asdict(config):
-            different = [k for k, v in asdict(config).items() if state["train_config"].get(k) != v]
-            raise TrainError(
-                f"{state_file}: holds a training run with another {', '.join(different)}; "
-                "remove it, or train with the same settings"
-            )
+    state, state_file = begun(out, asdict(config))
+    if state is not None:
         model.load_state_dict(state["net_model"])
         optimiser.load_state_dict(state["optim"])
         average, start = state["average"], state["step"]
@@ -121,7 +115,7 @@ def train_denoiser(
         report(iteration, loss)
         done = iteration + 1
         if done % config.save_every == 0 or done == config.iterations:
-            _save(
+            save_file(
                 state_file,
                 {
                     "net_model": model.state_dict(),
@@ -134,6 +128,24 @@ def train_denoiser(
             save(average, done)
     model.load_state_dict(average)
     model.eval()
+
+
+def begun(out: Path, settings: dict[str, Any]) -> tuple[dict[str, Any] | None, Path]:
+    """The training state beside ``out``, None where there is none yet, and its file.
+
+    Raises TrainError for one that was made with other ``settings``.
+    """
+    state_file = out.with_suffix(".state")
+    if not state_file.exists():
+        return None, state_file
+    state = torch.load(state_file, weights_only=True)
+    if state["train_config"] != settings:
+        different = [k for k, v in settings.items() if state["train_config"].get(k) != v]
+        raise TrainError(
+            f"{state_file}: holds a training run with another {', '.join(different)}; "
+            "remove it, or train with the same settings"
+        )
+    return state, state_file
 
 
 def _step(
@@ -181,12 +193,25 @@ def train_bundled(
 
     Raises TrainError for a name that is not bundled, or when scikit-learn's digits are not installed.
     """
+    from nsim.workloads.checkpoints import find_checkpoint
     from nsim.workloads.digits import load_digits
     from nsim.workloads.train_lateral import LATERAL_DIGITS, LATERAL_TRAINING, train_lateral
+    from nsim.workloads.train_sdm import SDM_DIGITS, SDM_TRAINING, train_sdm
+    from nsim.workloads.train_spiking_diffusion import (
+        DIGITS_TOKENS,
+        TokenTraining,
+        train_spiking_diffusion,
+    )
 
-    trainers: dict[str, tuple[TrainConfig, Callable[..., nn.Module]]] = {
+    sddpm = find_checkpoint("sddpm-digits")
+    trainers: dict[str, tuple[Any, Callable[..., object]]] = {
         "lateral-digits": (LATERAL_TRAINING, partial(train_lateral, model_config=LATERAL_DIGITS)),
         "sddpm-digits": (TrainConfig(), partial(train, model_config=DIGITS_MODEL)),
+        "sdm-digits": (SDM_TRAINING, partial(train_sdm, model_config=SDM_DIGITS, sddpm=sddpm)),
+        "spiking-diffusion-digits": (
+            TokenTraining(),
+            partial(train_spiking_diffusion, model_config=DIGITS_TOKENS),
+        ),
     }
     if name not in trainers:
         raise TrainError(f"nothing called {name!r} can be trained; known: {', '.join(trainers)}")
@@ -208,6 +233,7 @@ def save_checkpoint(
     model_config: SDDPMConfig | LateralConfig,
     step: int,
     config: TrainConfig,
+    data: str = "scikit-learn digits",
 ) -> None:
     """Write the authors' file format ({net_model, optim, step, x_T}) plus ``config`` and ``sampler``."""
     shape = (1, model_config.image_channels, model_config.image_size, model_config.image_size)
@@ -218,16 +244,16 @@ def save_checkpoint(
         "x_T": torch.randn(shape, generator=torch.Generator().manual_seed(config.seed)),
         "config": {
             "workload": workload,
-            "trained": f"scikit-learn digits, {step} iterations, seed {config.seed}",
+            "trained": f"{data}, {step} iterations, seed {config.seed}",
             "model": asdict(model_config),
             "training": asdict(config),
         },
         "sampler": BUNDLED_SAMPLER,
     }
-    _save(out, content)
+    save_file(out, content)
 
 
-def _save(path: Path, content: dict) -> None:
+def save_file(path: Path, content: dict) -> None:
     """Write a file whole or not at all."""
     part = path.with_name(path.name + ".part")
     torch.save(content, part)

@@ -8,16 +8,22 @@ from nsim.errors import UnsupportedOpError
 from nsim.frontends.network import NeuronModel
 from nsim.frontends.neurons.dialect import Dialect, NeuronCall, refuse
 from nsim.frontends.neurons.norse import NORSE
+from nsim.frontends.neurons.signed import SIGNED
 from nsim.frontends.neurons.sinabs import SINABS
 from nsim.frontends.neurons.snntorch import SNNTORCH
 from nsim.frontends.neurons.spikingjelly import SPIKINGJELLY
 
-DIALECTS = (SPIKINGJELLY, SNNTORCH, NORSE, SINABS)
+DIALECTS = (SPIKINGJELLY, SNNTORCH, NORSE, SINABS, SIGNED)
 
 
 def is_neuron(module: Any) -> bool:
     """True for a module that one of the dialects has an answer for, be it a refusal."""
     return _find(module) is not None
+
+
+def knows_class(name: str) -> bool:
+    """True for the name of a class that one of the dialects has an answer for."""
+    return any(dialect.known(name) for dialect in DIALECTS)
 
 
 def neuron_call(module: Any, path: str) -> NeuronCall:

@@ -13,6 +13,7 @@ import numpy as np
 from nsim.errors import MappingError
 from nsim.frontends.kernel import ComposedWeight, Kernel
 from nsim.frontends.network import HostBias, Network, Population, Projection
+from nsim.hw_models.mapping.step_factors import refuse_step_factors
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,17 +75,6 @@ def expand(network: Network) -> Network:
         projections=tuple(projections),
         biases=tuple(biases),
     )
-
-
-def refuse_step_factors(network: Network) -> None:
-    """Raise MappingError for weights that change from time step to time step."""
-    for projection in network.projections:
-        if projection.step_factor is not None:
-            raise MappingError(
-                f"{projection.name}: its weights have a factor for each time step (temporal-wise spiking); "
-                "synapses keep their weights over time, so no chip of this version can hold it. "
-                "`nsim check` and nsim.simulate play and count it"
-            )
 
 
 def _stream(network: Network, population: Population, streams: dict[str, _Stream]) -> _Stream:

@@ -4,6 +4,7 @@
 ``host``     the stream stays on the processor beside the cores: what spikes add to it is read back from
              read-out elements in every time step, sums and 1x1 convolutions are done there, and every neuron
              that reads the stream is sent its current. Exact; transfers and host operations are counted.
+             Weights with a factor for each time step are for this policy only, see `step_factors`.
 ``graded``   cores hold the stream: what adds to it arrives as spikes and values, and in every time step each
              element sends its value, as the payload of a packet, to all that read it; every delivery is a
              multiply-accumulate. A stream takes neurons and a tick of its own.
@@ -20,7 +21,8 @@ from typing import Literal, get_args
 
 from nsim.errors import MappingError
 from nsim.frontends.network import Network
-from nsim.hw_models.mapping.expand import expand, refuse_step_factors
+from nsim.hw_models.mapping.expand import expand
+from nsim.hw_models.mapping.step_factors import factors_on_host, refuse_step_factors
 from nsim.hw_models.spec import AnyChip, PoolChip
 
 Policy = Literal["expand", "host", "graded", "colocate"]
@@ -37,8 +39,10 @@ def lay_out(network: Network, policy: Policy, chip: AnyChip) -> Network:
 
 def without_streams(network: Network, policy: Policy) -> Network:
     """The network by a policy, whatever the chip."""
-    refuse_step_factors(network)
     _refuse_host_between_layers(network)
+    if policy == "host":
+        return replace(factors_on_host(network), streams=policy)
+    refuse_step_factors(network)
     return expand(network) if policy == "expand" else replace(network, streams=policy)
 
 
@@ -62,6 +66,11 @@ def why_unsupported(policy: Policy, chip: AnyChip) -> str | None:
 def _refuse_host_between_layers(network: Network) -> None:
     """Raise MappingError for what the host would have to decide or work out between two spiking layers."""
     for population in network.populations:
+        if population.neuron is not None and population.neuron.signed:
+            raise MappingError(
+                f"{population.name}: its spikes have a sign (ANN-SNN conversion), which no chip of this "
+                "version sends. nsim.simulate plays and counts it"
+            )
         fed = population.kind == "analog" and population.host_op is not None
         if population.gate is not None or fed:
             op = population.gate.host_op if population.gate is not None else population.host_op

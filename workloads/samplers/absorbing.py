@@ -16,8 +16,11 @@ class Absorbing:
 
     Hop from t to s: each cell still masked is chosen with probability (t - s) / t, 1 / t with all T_d steps;
     a chosen one becomes a draw from softmax(logits / temperature), all others stay. ``codes`` (K) is the
-    index of the mask. Draws for image i at time t come from a generator seeded by (seed, i, t).
+    index of the mask. Draws for image i at time t come from a generator seeded by (seed, i, t); i counts from
+    ``first_image``, so that a batch of a larger set can have the draws it would have in the whole.
     """
+
+    first_image = 0
 
     def __init__(self, seed: int, codes: int, cells: int, temperature: float = DEFAULT_TEMPERATURE) -> None:
         self._seed, self._codes, self._cells, self._temperature = seed, codes, cells, temperature
@@ -42,7 +45,9 @@ class Absorbing:
         """Fill in some of the masked tokens ``x`` [B, 1, H, W]; ``eps``: their logits [B, K, H, W]."""
         t, s = int(t), self._next[int(t)]
         out = x.copy()
-        for i, (logits, tokens) in enumerate(zip(eps.astype(np.float64), out[:, 0], strict=True)):
+        for i, (logits, tokens) in enumerate(
+            zip(eps.astype(np.float64), out[:, 0], strict=True), self.first_image
+        ):
             rng = np.random.default_rng([self._seed, i, t])
             chosen = (tokens == self._codes) & (rng.random(tokens.shape) < (t - s) / t)
             drawn = np.argmax(logits / self._temperature + rng.gumbel(size=logits.shape), axis=0)

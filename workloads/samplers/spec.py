@@ -107,7 +107,10 @@ def build_sampler(sampler: str | Any | None, seed: int, model: Model) -> tuple[S
     or not for this model.
     """
     if not model.sampler:
-        raise RunError(f"{model.name} ({model.workload}) is no denoiser: there is nothing to sample")
+        raise RunError(
+            f"{model.name} ({model.workload}) is no denoiser: there is nothing to sample. "
+            "`nsim map` estimates one call of it, nsim.simulate plays one"
+        )
     if sampler is None:
         sampler = model.sampler
     if isinstance(sampler, str):

@@ -10,7 +10,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from nsim.frontends.kernel import ComposedWeight, Kernel, transposed
+from nsim.frontends.kernel import ComposedWeight, Kernel, behind_pooling, transposed
 from nsim.simulator.reference import project_naive
 
 PAIRS = st.tuples(st.integers(1, 4), st.integers(1, 4))
@@ -165,3 +165,39 @@ def test_transposed_is_torchs_transposed_convolution(data: st.DataObject) -> Non
     assert kernel.taps(source, target) == ones.sum().item()
     if min(stride) > 1:  # without a stride it is a convolution like any other
         assert kernel.dense_operations(target) == np.prod(source) * weight.size
+
+
+@given(
+    size=st.tuples(st.integers(4, 9), st.integers(4, 9)),
+    window=st.tuples(st.integers(1, 3), st.integers(1, 3)),
+    pool_stride=st.tuples(st.integers(1, 3), st.integers(1, 3)),
+    pool_padding=st.integers(0, 1),
+    side=st.tuples(st.integers(1, 3), st.integers(1, 2)),
+    stride=st.tuples(st.integers(1, 2), st.integers(1, 2)),
+    padding=st.tuples(st.integers(0, 1), st.integers(0, 1)),
+    groups=st.integers(1, 2),
+    seed=st.integers(0, 100),
+)
+def test_a_kernel_behind_a_pool_is_one_kernel(
+    size, window, pool_stride, pool_padding, side, stride, padding, groups, seed
+) -> None:
+    rng = np.random.default_rng(seed)
+    pool = Kernel(2, np.full((2, 1, *window), 0.5), pool_stride, (pool_padding, pool_padding), groups=2)
+    pooled = pool.out_size(*size)
+    kernel = Kernel(4, rng.normal(size=(4, 2 // groups, *side)), stride, padding, groups=groups)
+    assume(min(pooled) > 0 and min(kernel.out_size(*pooled)) > 0)
+    both = behind_pooling(kernel, pool, size)
+    apart = window == pool_stride and pool_padding == 0 and size[0] % window[0] == size[1] % window[1] == 0
+    without_gaps = window[0] >= pool_stride[0] and window[1] >= pool_stride[1]
+    assert (both is not None) == (without_gaps and (padding == (0, 0) or apart))
+    if both is None:
+        return
+    assert both.out_size(*size) == kernel.out_size(*pooled)
+    x = rng.normal(size=(2, *size, 2))
+    expected = project_naive(project_naive(x, pool), kernel)
+    np.testing.assert_allclose(project_naive(x, both), expected, rtol=1e-12, atol=1e-12)
+
+
+def test_a_dilated_kernel_stays_behind_its_pool() -> None:
+    pool = Kernel(1, np.ones((1, 1, 2, 2)), (2, 2))
+    assert behind_pooling(Kernel(1, np.ones((1, 1, 2, 2)), dilation=(2, 1)), pool, (8, 8)) is None

@@ -136,7 +136,7 @@ class Parts(nn.Module):
         self.norm = nn.GroupNorm(1, 4)
         self.pool = nn.MaxPool2d(2)
         self.reflect = nn.Conv2d(4, 4, 3, padding=1, padding_mode="reflect")
-        self.linear = nn.Linear(4, 4)
+        self.linear, self.dense = nn.Linear(4, 4), nn.Linear(4 * 6 * 4, 4)
         self.fresh = nn.BatchNorm2d(4, track_running_stats=False)
         self.layer_norm = nn.LayerNorm(4)
         self.position = nn.Parameter(torch.randn(1, 4, 6, 4))
@@ -204,6 +204,17 @@ class NormalisesChannels(Parts):
         return self.tail(self.layer_norm(h.permute(0, 2, 3, 1)).permute(0, 3, 1, 2))
 
 
+class DenseOverTheMap(Parts):
+    def forward(self, x, t):
+        h = self.dense(self.neuron(self.current(x)).flatten(0, 1).flatten(1)).unflatten(1, (4, 1, 1))
+        return self.lif(h.unflatten(0, (STEPS, -1))).mean(0)
+
+
+class GroupNormEveryStep(Parts):
+    def forward(self, x, t):
+        return self.read_out(self.lif(over_time(self.norm, self.current(x))))
+
+
 class ScaledByNumbers(Parts):
     def forward(self, x, t):
         s = self.neuron(2.0 * self.current(0.5 * x))
@@ -226,6 +237,8 @@ class SoftResetLif(Parts):
         NeuronAfterTheHost,
         AddsAConstantMap,
         NormalisesChannels,
+        DenseOverTheMap,
+        GroupNormEveryStep,
         UnusedBranch,
         ScaledByNumbers,
         SoftResetLif,
@@ -251,9 +264,9 @@ def test_names_of_what_has_no_module_of_its_own() -> None:
 # ---- refusals -----------------------------------------------------------------------------------
 
 
-class WithGroupNorm(Parts):
+class GroupNormOfAllSteps(Parts):
     def forward(self, x, t):
-        return self.read_out(over_time(self.norm, self.neuron(self.current(x))))
+        return self.read_out(self.neuron(self.norm(self.current(x))))
 
 
 class WithMaxPool(Parts):
@@ -344,7 +357,7 @@ CURRENT = "[T=3, B, C=4, H=6, W=4]"
 @pytest.mark.parametrize(
     ("model", "message"),
     [
-        (WithGroupNorm, "norm: module GroupNorm (graph node 'norm')" + WAY_OUT),
+        (GroupNormOfAllSteps, f"norm: GroupNorm on {CURRENT} (graph node 'norm')" + WAY_OUT),
         (WithMaxPool, "pool: module MaxPool2d (graph node 'pool')" + WAY_OUT),
         (WithRelu, "the model's forward: operation 'relu' (graph node 'relu')" + WAY_OUT),
         (ShiftedByANumber, "the model's forward: adding a number (graph node 'add')" + WAY_OUT),

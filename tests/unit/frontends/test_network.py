@@ -148,7 +148,7 @@ def test_reads_neuron_parameters() -> None:
     assert str(error.value) == (
         "block.relu: ReLU is not a neuron nsim can read; known are IAF, IAFCell, IAFSqueeze, IFNode, LIF, "
         "LIFBoxCell, LIFCell, LIFNode, LIFSqueeze, Lapicque, Leaky, MultiStepIFNode, MultiStepLIFNode, "
-        "MultiStepParametricLIFNode, ParametricLIFNode"
+        "MultiStepParametricLIFNode, ParametricLIFNode, SignedIFNode"
     )
 
 

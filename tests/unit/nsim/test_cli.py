@@ -235,8 +235,9 @@ def test_a_file_that_is_no_model_is_one_line_and_exit_code_2(
             "--time-steps: expected a whole number, found 'x'",
         ),
         (
-            ["train", "sdm-digits", "--out", "x.pt"],
-            "nothing called 'sdm-digits' can be trained; known: lateral-digits, sddpm-digits",
+            ["train", "sdm-letters", "--out", "x.pt"],
+            "nothing called 'sdm-letters' can be trained; known: lateral-digits, sddpm-digits, sdm-digits, "
+            "spiking-diffusion-digits",
         ),
     ],
 )

@@ -18,7 +18,7 @@ from nsim.hw_models.mapping.mapping import Mapping, with_places
 from nsim.reports.estimate import static_estimates
 from nsim.reports.multiplex import chip_count_tables, on_chip_counts, shared_chips, turns_text
 from nsim.reports.run_sampler import run_sampler
-from nsim.simulator.core_counts import CoreCounter
+from nsim.simulator.round_counts import counter_of
 from nsim.simulator.timing import analytic_times
 from tests.networks import map_on, one_layer, small_loihi
 
@@ -48,7 +48,7 @@ def test_time_and_energy_add_up(mapping: Mapping, chips: int) -> None:
     boardfit = mapping.chip.calibration("boardfit")
     shared = with_places(mapping, "row-major", multiplex=chips)
     (estimate,) = static_estimates(shared, 1.0, boardfit)
-    counts = CoreCounter(shared).expect(1.0)
+    counts = counter_of(shared).expect(1.0)
     loads = mapping.chips - chips + 1
     times = analytic_times(counts, boardfit)
     assert times.load_ns.sum() == estimate.load_ns == loads * LOAD_NS
@@ -73,7 +73,7 @@ def test_time_and_energy_add_up(mapping: Mapping, chips: int) -> None:
 def test_nothing_is_lost_between_rounds(mapping: Mapping, chips: int) -> None:
     """The same work on the same cores; a packet between rounds is read once and sent again to each core."""
     shared = with_places(mapping, "row-major", multiplex=chips)
-    one, other = (CoreCounter(m).expect(1.0) for m in (mapping, shared))
+    one, other = (counter_of(m).expect(1.0) for m in (mapping, shared))
     for event in ("synaptic_event_conv", "synaptic_event_dense", "spike", "packet_in", "update_active"):
         np.testing.assert_array_equal(
             one.per_core[event].sum(axis=1), other.per_core[event].sum(axis=1), event
@@ -99,7 +99,7 @@ def test_a_tick_is_no_shorter_than_the_waiting_cores_take() -> None:
     shared = with_places(map_on(one_layer(kernel, (4, 4)), chip), "row-major", multiplex=2)
     assert shared.round_ends == (2, 3) and shared.resident.tolist() == [True, False, False]
     assert shared.rounds.ticks == (3, 4)  # of the second round, the first tick brings the host's spikes
-    times = analytic_times(CoreCounter(shared).expect(0.0), chip.calibration("boardfit"))
+    times = analytic_times(counter_of(shared).expect(0.0), chip.calibration("boardfit"))
     np.testing.assert_allclose(times.core_ns[0], [8 * 9.7] * 3 + [8 * 6.0] * 4)  # not 4 * 9.7
     assert times.busiest[0, 3:].tolist() == [0] * 4
     assert times.load_ns.tolist() == [LOAD_NS, 0, 0, LOAD_NS, 0, 0, 0]

@@ -13,9 +13,10 @@ from nsim.frontends.network import HostBias, HostOp, Network, NeuronModel, Popul
 from nsim.hw_models.mapping.mapping import Mapping, with_places
 from nsim.hw_models.mapping.policies import Policy
 from nsim.hw_models.mapping.schedule import Schedule
-from nsim.simulator.core_counts import CORE_EVENTS, HOST_EVENTS, CoreCounter
+from nsim.simulator.core_counts import CORE_EVENTS, CoreCounter
 from nsim.simulator.engine import Call, Engine
 from nsim.simulator.host_counts import calls_beside_cores
+from nsim.simulator.round_counts import ROUND_EVENTS, counter_of
 from tests.networks import BLOCKS, join, map_on, owners, random_network, small_loihi, synapses_into
 
 
@@ -44,7 +45,7 @@ def brute_force(mapping: Mapping, call: Call) -> dict[str, np.ndarray]:
     batch = len(call.eps)
     rounds, ticks, first_tick = in_rounds(mapping)
     shape = (batch, max(ticks), mapping.core_count)
-    counts = {e: np.zeros(shape, np.int64) for e in (*CORE_EVENTS, *HOST_EVENTS)}
+    counts = {e: np.zeros(shape, np.int64) for e in ROUND_EVENTS}
     core_of = {n: owners(g, network.population_by_name[n].shape) for n, g in mapping.grids.items()}
     place = mapping.cores.set_index("core")
     at = {
@@ -150,14 +151,15 @@ def test_every_event_of_every_tick_and_core(
     call = play(network, 2, seed)
     fired = np.concatenate([spikes.ravel() for spikes in call.spikes.values()])
     assume(0.05 < fired.mean() < 0.97)
-    counter = CoreCounter(mapping)
+    counter = counter_of(mapping)
     streams = sum(block in ("residual", "shortcut", "cat") for block in blocks)
     steps, depth = network.time_steps, len(blocks) + (streams if policy == "host" else 0)
     if mapping.regime == "resident":
         assert counter.ticks == (steps + depth if schedule == "pipelined" else steps * (1 + depth))
+    counter.count(play(network, 2, seed + 1))  # whose memory the next one gets
     counts = counter.count(call).per_core
     expected = brute_force(mapping, call)
-    kinds = CORE_EVENTS if mapping.regime == "resident" else CORE_EVENTS + HOST_EVENTS
+    kinds = CORE_EVENTS if mapping.regime == "resident" else ROUND_EVENTS
     assert tuple(counts) == kinds
     for event in kinds:
         assert counts[event].dtype == np.int64

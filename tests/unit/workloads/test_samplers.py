@@ -15,6 +15,7 @@ from nsim.workloads.samplers import (
     DDIM,
     DDPM,
     DIFFUSION_STEPS,
+    Absorbing,
     AnalyticDPM,
     Denoiser,
     DPMSolver,
@@ -384,3 +385,13 @@ def test_what_is_no_scheduler_is_refused(scheduler: object, message: str) -> Non
     with pytest.raises(RunError) as error:
         SchedulerObject(scheduler, 0)
     assert message in str(error.value)
+
+
+def test_a_batch_of_tokens_draws_what_it_would_in_the_whole() -> None:
+    logits = np.random.default_rng(0).normal(size=(5, 8, 3, 3)).astype(np.float32)
+    whole, part = Absorbing(seed=4, codes=8, cells=9), Absorbing(seed=4, codes=8, cells=9)
+    start = whole.initial((5, 1, 3, 3), seed=4)
+    part.first_image = 2
+    expected = whole.step(logits, 9, start).prev_sample[2:]
+    assert np.array_equal(part.step(logits[2:], 9, start[2:]).prev_sample, expected)
+    assert (expected != 8).any()
