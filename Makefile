@@ -1,12 +1,14 @@
 # make demo: install into .venv and run the main job on the bundled model.   make test: the tests.
 # make gallery: the figures of docs/gallery.md again, about a minute.
+# make pictures: the pictures of README.md again: make demo, its report, and a Chromium that takes a picture of it.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 RUN := runs/demo
 GALLERY := runs/gallery
+CHROMIUM ?= chromium
 
-.PHONY: demo gallery test lint clean
+.PHONY: demo gallery pictures test lint clean
 
 demo: $(VENV)/.installed
 	rm -rf $(RUN)
@@ -16,10 +18,16 @@ demo: $(VENV)/.installed
 gallery: $(VENV)/.installed
 	rm -rf $(GALLERY) docs/gallery
 	$(BIN)/nsim run sddpm-digits --chip loihi --sampler ddim:5 --seed 0 --out $(GALLERY)/run
-	$(BIN)/nsim compare $(GALLERY)/run --out $(GALLERY)/compared
+	$(BIN)/nsim compare $(GALLERY)/run $(GALLERY)/run@davies2018 --out $(GALLERY)/compared
 	$(BIN)/nsim sweep sddpm-digits --time-steps 2,4 --sampler ddim:2,ddim:5,ddim:10 --quality 64 --out $(GALLERY)/sweep
 	mkdir -p docs/gallery
-	cp $(GALLERY)/run/*.png $(GALLERY)/compared/waterfall-1.png $(GALLERY)/sweep/*.png docs/gallery/
+	cp $(GALLERY)/run/*.png $(GALLERY)/compared/waterfall-[12].png $(GALLERY)/sweep/*.png docs/gallery/
+
+pictures: demo
+	$(BIN)/nsim report $(RUN)
+	cp $(RUN)/energy.png docs/energy.png
+	$(CHROMIUM) --headless=new --no-sandbox --disable-gpu --hide-scrollbars --window-size=1200,1010 \
+		--screenshot=$(CURDIR)/docs/report.png file://$(CURDIR)/$(RUN)/report.html
 
 test: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest

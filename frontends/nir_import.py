@@ -226,7 +226,7 @@ class _Lowering:
 
     def neuron(self, path: str, node: Any, signal: _Signal) -> _Signal:
         """A neuron node, the factor of its input on what it adds up."""
-        model, factor = read_nir_neuron(path, node, self.dt)
+        model, factor = read_nir_neuron(path, node, signal.shape, self.dt)
         channels = np.full(signal.value.sizes["C"], factor)
         value = signal.value if factor == 1.0 else self._scaled(path, signal.value, channels)
         self.build.add_population(value, path, "neuron", model)

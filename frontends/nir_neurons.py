@@ -40,12 +40,19 @@ def refuse_node(path: str, node: Any, why: str) -> UnsupportedOpError:
     return UnsupportedOpError(f"{path} ({type(node).__name__}): {why}")
 
 
-def read_nir_neuron(path: str, node: Any, dt: float | None) -> tuple[NeuronModel, float]:
-    """The NeuronModel of a neuron node, and what its currents are to be multiplied by first.
+def read_nir_neuron(
+    path: str, node: Any, shape: tuple[int, ...], dt: float | None
+) -> tuple[NeuronModel, float]:
+    """The NeuronModel of a neuron node on a signal of ``shape``, and the factor of its currents.
 
     Raises UnsupportedOpError for parameters that no NeuronModel has, ModelFileError where ``dt`` is needed
     and not known.
     """
+    own = np.shape(node.threshold if type(node).__name__ == "Threshold" else node.v_threshold)
+    if np.prod(own) != 1 and own != shape:
+        raise refuse_node(
+            path, node, f"has parameters of shape {list(own)}, what reaches it is {list(shape)}"
+        )
     if type(node).__name__ == "Threshold":
         threshold = _uniform(path, node, "threshold")
         return NeuronModel(threshold, 0.0, tau=1.0, decay_input=False, strict=True), 1.0
@@ -109,6 +116,7 @@ def _known(path: str, node: Any, dt: float | None) -> float:
     if dt is None:
         raise ModelFileError(
             f"{path} ({type(node).__name__}): its time constants are in seconds, and the file does not say "
-            "how long a time step is; say it (--dt 1e-4 is snnTorch's and SpikingJelly's, 1e-3 norse's)"
+            "how long a time step is; "
+            "say it (--dt 1e-4 for files of snnTorch and SpikingJelly, 1e-6 for norse's)"
         )
     return dt

@@ -85,7 +85,8 @@ def _aligned(low: NetworkBuilder, *values: Value) -> list[Value]:
 def _spread(low: NetworkBuilder, value: Value, other: Value) -> Value:
     """A map of single elements beside one of more: the same value at every position."""
     size = other.sizes["H"]
-    if value.map_shape[1:] != (1, 1) or other.map_shape[1:] != (size, size) or low.is_host(value):
+    single = value.map_shape[1:] == (1, 1) and size > 1
+    if not single or other.map_shape[1:] != (size, size) or low.is_host(value):
         return value
     content = low.materialised(value).content
     assert isinstance(content, Ref)

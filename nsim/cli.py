@@ -52,11 +52,19 @@ app = typer.Typer(
 
 
 def main() -> None:
-    """Entry point: a user's mistake is one line on stderr and exit code 2, never a traceback."""
+    """Entry point: a user's mistake is one line on stderr and exit code 2, never a traceback.
+
+    A file that cannot be read or written as asked is one too, whichever library found out.
+    """
     try:
         app()
     except NsimError as error:
         sys.stderr.write(f"nsim: {error}\n")
+        sys.exit(2)
+    except OSError as error:
+        if error.filename is None:
+            raise
+        sys.stderr.write(f"nsim: {error.filename}: {error.strerror}\n")
         sys.exit(2)
 
 

@@ -77,7 +77,6 @@ def sweep(
     from nsim.reports.sweep import Sweep
     from nsim.reports.sweep_cost import sweep_cost, workers_that_fit
     from nsim.reports.sweep_plan import plan_sweep
-    from nsim.reports.sweep_plots import save_figures
     from nsim.reports.sweep_tables import sweep_facts, sweep_tables
     from nsim.reports.workers import Workers
 
@@ -96,8 +95,7 @@ def sweep(
     where = f"{count} process(es)" if dask is None else f"dask {dask}"
     remark(f"{points} points, {cost or 'cost unknown'} on one process; runs on {where}")
     with progress_bar("points") as progress:
-        begun.run(Workers(count, dask), progress)
-    save_figures(begun, begun.path)
+        begun.run(Workers(count, dask), progress, figures=True)
     facts = sweep_facts(begun)
     show(facts if as_json else [*sweep_tables(begun), f"written to {begun.path}"])
     if facts["points_failed"]:

@@ -6,6 +6,9 @@ A cause is an event of ``nsim.hw_models.spec.EVENTS``, the ``barrier``, or a flo
 
 from __future__ import annotations
 
+FLOORS = ("embedded_processor", "static")
+"""Causes whose figure is a power, paid as long as a chip is on."""
+
 CAUSE_GROUPS: dict[str, tuple[str, ...]] = {
     "synaptic events": ("synaptic_event_conv", "synaptic_event_dense", "synaptic_event_sparse"),
     "neuron updates, active": ("update_active",),

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from nsim.hw_models.mapping.place import chips_across
-from nsim.reports.plots import PJ_PER_UNIT, WIDTH_IN, new_figure, pick_unit, style
+from nsim.reports.plots import PJ_PER_UNIT, new_figure, pick_unit, style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,6 +22,10 @@ MAP = "cividis"
 """Rises evenly in lightness, so it reads the same in grey and to the colour-blind."""
 GAP = 0.6
 """Space between chips, in tiles."""
+EDGE, NAME = 0.3, 0.7
+"""Space around the chips, and above them for their names, in tiles."""
+MAP_IN = 5.9
+"""Width of a map beside its colour bar."""
 MANY = 1e3
 """Where the largest value is this many times the median, colours follow its logarithm."""
 
@@ -48,7 +52,7 @@ class Floor:
     def size(self) -> tuple[float, float]:
         """Width and height of the paper, in tiles."""
         rows = -(-self.chips // self.per_row)
-        return self.per_row * (self.tiles_x + GAP) - GAP, rows * (self.tiles_y + 2 * GAP) - GAP
+        return self.per_row * (self.tiles_x + GAP) - GAP, rows * (self.tiles_y + 2 * GAP) - 2 * GAP
 
 
 def floor_of(cores: pd.DataFrame, tiles_x: int, tiles_y: int, cores_per_tile: int) -> Floor:
@@ -62,7 +66,7 @@ def energy_map(cores: pd.DataFrame, energy: pd.DataFrame, floor: Floor, title: s
     pj = energy[energy["core"].notna()].groupby("core")["energy_pj"].sum()
     values = cores["core"].map(pj).astype(float).fillna(0.0)
     unit, size = pick_unit(float(values.max()), PJ_PER_UNIT)
-    head = "Energy of every core: what its events cost (floors and barriers belong to no core)"
+    head = "Energy of every core, of its events (floors belong to no core; white: no neurons)"
     return _core_map(cores, values / size, floor, head, title, f"energy of all sampler steps ({unit})")
 
 
@@ -70,13 +74,14 @@ def use_map(cores: pd.DataFrame, use: pd.DataFrame, floor: Floor, title: str) ->
     """Draw how full every core is in the resource of which it has least left; ``use``: `Run.utilization`."""
     fullest = 100 * use.groupby("core")["share"].max()
     values = cores["core"].map(fullest).astype(float)
-    head = "Use of every core: the resource of which it has least left"
+    head = "Use of every core: the resource of which it has least left (white: no neurons)"
     return _core_map(cores, values, floor, head, title, "used of what a core has (%)", top=100.0)
 
 
 def link_map(links: pd.DataFrame, floor: Floor, title: str) -> Figure:
     """Draw packets over every link of the mesh, both ways; ``links``: `Run.links`, steps added up."""
     from matplotlib.collections import LineCollection
+    from matplotlib.ticker import EngFormatter
 
     loads = links.groupby(["direction", "mesh_x", "mesh_y"], as_index=False)["packets"].sum()
     loads = loads.sort_values("packets", kind="stable")  # the busiest are drawn last
@@ -95,6 +100,7 @@ def link_map(links: pd.DataFrame, floor: Floor, title: str) -> Figure:
         lines.set_array(loads["packets"].to_numpy(dtype=float))
         axes.add_collection(lines)
         _bar(figure, axes, lines, "packets in all sampler steps")
+        figure.axes[-1].yaxis.set_major_formatter(EngFormatter(sep=""))
     return figure
 
 
@@ -157,12 +163,13 @@ def _norm(values: pd.Series, top: float | None) -> Normalize:
 def _paper(floor: Floor, head: str, title: str) -> tuple[Figure, Axes]:
     """An empty figure with the outline of every chip, numbered where there are several."""
     width, height = floor.size
-    figure = new_figure(min(8.0, max(2.2, 0.86 * WIDTH_IN * height / width + 0.6)), head, title)
+    shape = (height + EDGE + NAME) / (width + 2 * EDGE)
+    figure = new_figure(min(8.0, max(2.2, MAP_IN * shape + 0.6)), head, title)
     axes = figure.subplots()
     for chip in range(floor.chips):
         _outline(axes, floor, chip, f"chip {chip}" if floor.chips > 1 else "", "-")
-    axes.set_xlim(-0.3, width + 0.3)
-    axes.set_ylim(height + 0.3, -2 * GAP)
+    axes.set_xlim(-EDGE, width + EDGE)
+    axes.set_ylim(height + EDGE, -NAME)
     axes.set_aspect("equal")
     axes.set_axis_off()
     return figure, axes
@@ -180,8 +187,5 @@ def _outline(axes: Axes, floor: Floor, chip: int, name: str, dash: str) -> None:
 
 
 def _bar(figure: Figure, axes: Axes, picture: ScalarMappable, label: str) -> None:
-    from matplotlib.ticker import EngFormatter
-
     bar = figure.colorbar(picture, ax=axes, label=label, aspect=30, shrink=0.8)
-    bar.formatter = EngFormatter(sep="")
     bar.outline.set_visible(False)

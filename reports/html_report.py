@@ -41,6 +41,13 @@ CAPTIONS = {
     "link_map": "Packets over every link; both ways are drawn beside each other.",
     "samples": "The images that the run generated.",
 }
+OPERATION_HEADS = {
+    "traced_ac": "AC traced, M",
+    "traced_graded_ac": "graded AC traced, M",
+    "traced_mac": "MAC traced, M",
+    "laid_out_ac": "AC laid out, M",
+    "laid_out_mac": "MAC laid out, M",
+}
 
 
 @dataclass(frozen=True)
@@ -295,27 +302,28 @@ def _by_step(run: Run) -> PageTable:
 def _operations(run: Run) -> PageTable:
     """Every layer as traced, and what its cores do and pay."""
     rule, energy = run.papers_rule, run.report.by_layer().set_index("layer")["energy_pj"]
+    frame = run.layer_operations()
+    columns = {name: head for name, head in OPERATION_HEADS.items() if frame[name].any()}
     rows = []
-    for r in run.layer_operations().itertuples(index=False):
-        papers_pj = rule.ac_pj * (r.traced_ac + r.traced_graded_ac) + rule.mac_pj * r.traced_mac
-        both = r.traced_ac and r.laid_out_ac
-        counts = (r.traced_ac, r.traced_graded_ac, r.traced_mac, r.laid_out_ac, r.laid_out_mac)
+    for _, r in frame.iterrows():
+        papers_pj = rule.ac_pj * (r["traced_ac"] + r["traced_graded_ac"]) + rule.mac_pj * r["traced_mac"]
+        both = r["traced_ac"] and r["laid_out_ac"]
         rows.append(
             [
-                Cell(r.layer),
-                *(_number(count, "{:,.0f}") for count in counts),
-                _number(r.laid_out_ac / r.traced_ac, "{:.2f}") if both else Cell(""),
+                Cell(r["layer"]),
+                *(_number(r[name] / 1e6, "{:,.3f}") for name in columns),
+                _number(r["laid_out_ac"] / r["traced_ac"], "{:.2f}") if both else Cell(""),
                 _uj(papers_pj),
-                _uj(energy[r.layer]) if r.layer in energy.index else Cell(""),
+                _uj(energy[r["layer"]]) if r["layer"] in energy.index else Cell(""),
             ]
         )
-    columns = ["layer", "AC traced", "graded AC traced", "MAC traced", "AC laid out", "MAC laid out"]
-    columns += ["AC laid out / traced", "uJ by the papers' rule, as traced", "uJ on its cores"]
     note = (
         "As traced, an operation stands with the first layer on cores that reads its result; as laid out, "
-        "with the cores that hold its synapses, a MAC of the host with the layer it is done for."
+        "with the cores that hold its synapses, a MAC of the host with the layer it is for. M: millions; "
+        "papers' uJ: by the 45 nm rule, as traced; cores' uJ: of everything that the layer's cores do."
     )
-    return PageTable("By layer, as traced and as laid out, whole run", columns, rows, note)
+    heads = ["layer", *columns.values(), "AC ratio", "papers' uJ", "cores' uJ"]
+    return PageTable("By layer, as traced and as laid out, whole run", heads, rows, note)
 
 
 def _models(run: Run) -> PageTable:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from nsim.reports.causes import FLOORS
 from nsim.reports.plots import (
     NOTE_CHARACTERS,
     PJ_PER_UNIT,
@@ -98,14 +99,15 @@ def tornado(frame: pd.DataFrame, total_pj: float, unknown: Sequence[str], title:
             below = axes.barh(i, low - total, 0.6, total, color=BELOW)
             above = axes.barh(i, high - total, 0.6, total, color=ABOVE, hatch="////", edgecolor="white")
             handles = [below, above]
-            at_end(axes, low, i, f"{row.low:g}", "right")
-            at_end(axes, high, i, f"{row.high:g}", "left")
+            unit_of_figure = "mW" if row.causes in FLOORS else "pJ"
+            at_end(axes, low, i, f"{row.low:g} {unit_of_figure}", "right")
+            at_end(axes, high, i, f"{row.high:g} {unit_of_figure}", "left")
         axes.axvline(total, color="black", linewidth=0.8)
-        axes.margins(x=0.12)
+        axes.margins(x=0.2)
         axes.set_xlabel(f"energy of the run ({unit})")
         name_rows(axes, [_wrapped(causes) for causes in frame["causes"]] or ["no figure has a range"])
         total_text = f"{total:.3g}\N{NO-BREAK SPACE}{unit}"
-        note = f"all others as published: {total_text}. Numbers: ends of the range, in pJ or mW"
+        note = f"all others as published: {total_text}. Numbers: ends of the range of the figure"
         outside = f"outside, no published figure: {', '.join(unknown)}" if unknown else ""
         notes = [words_note(part) for part in (note, outside) if part]
         labels = ["figure at its low", "figure at its high"][: len(handles)]

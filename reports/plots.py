@@ -202,7 +202,7 @@ def operations(rows: pd.DataFrame, title: str) -> Figure:
     from matplotlib.ticker import EngFormatter
 
     short = EngFormatter(places=1)
-    times, note = "\N{MULTIPLICATION SIGN}\N{THIN SPACE}", "AC as laid out to AC as traced"
+    times = "\N{MULTIPLICATION SIGN}\N{THIN SPACE}"
     none = 0 * rows.traced_ac
     with style():
         figure = new_figure(rows_height(rows.layer, PAIR_IN), "Operations per layer", title)
@@ -226,11 +226,11 @@ def operations(rows: pd.DataFrame, title: str) -> Figure:
         axes.xaxis.set_major_formatter(EngFormatter())
         axes.set_xlabel("operations in all sampler steps")
         name_rows(axes, rows.layer)
-        notes = [
-            f"{times}: {note}",
-            "as traced, an operation stands with the layer that first reads its result",
-        ]
-        draw_legend(axes, handles, labels, "\n".join(textwrap.fill(n, NOTE_CHARACTERS) for n in notes))
+        notes = (
+            f"{times.strip()} AC as laid out to AC as traced",
+            "As traced, an operation stands with the layer that first reads its result",
+        )
+        draw_legend(axes, handles, labels, "\n".join(map(words_note, notes)))
     return figure
 
 

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from nsim import __version__
 from nsim.errors import RunError
-from nsim.reports.run_lock import HOLDER, LOCK
+from nsim.reports.run_lock import is_left_over
 
 KEYS = (
     *("complete", "weight_bits", "model", "chip", "chip_sha256", "calibration", "cores", "chips", "policy"),
@@ -76,7 +76,7 @@ def read_table(file: Path) -> pa.Table:
 
 def refuse_occupied(folder: Path) -> None:
     """Refuse to begin a run where there is anything but what a run killed at its very start left."""
-    if folder.exists() and not (folder.is_dir() and all(map(_is_left_over, folder.iterdir()))):
+    if folder.exists() and not (folder.is_dir() and all(map(is_left_over, folder.iterdir()))):
         raise RunError(f"{folder}: there is something here already; choose another folder or remove it")
 
 
@@ -101,10 +101,6 @@ def require(file: Path) -> None:
 def damaged(file: Path, why: str) -> RunError:
     """The error that names a file and what is wrong with it."""
     return RunError(f"{file}: damaged: {why.rstrip('.')}. Run it again in a new folder")
-
-
-def _is_left_over(path: Path) -> bool:
-    return path.suffix == ".part" or path.name in (LOCK, HOLDER)
 
 
 def _has(manifest: Any, key: str) -> bool:

@@ -1,4 +1,4 @@
-"""One writer at a time for a run folder.
+"""One writer at a time for the folder of a run or a sweep.
 
 The lock is the operating system's, on an empty file of the folder: it ends with the process that holds it,
 however that ends, so a run that was killed is gone on with at once. Who holds it stands in a file beside it.
@@ -12,6 +12,7 @@ import platform
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from typing import Literal
 
 from filelock import FileLock, Timeout
 
@@ -21,7 +22,7 @@ LOCK, HOLDER = "run.lock", "run.holder"
 
 
 @contextmanager
-def sole_writer(folder: Path) -> Iterator[None]:
+def sole_writer(folder: Path, kind: Literal["run", "sweep"] = "run") -> Iterator[None]:
     """Be the only one that writes to ``folder``, which is made if there is none.
 
     RunError, naming the process, when another one writes to it, and when the folder cannot be locked.
@@ -32,8 +33,8 @@ def sole_writer(folder: Path) -> Iterator[None]:
         lock.acquire(blocking=False)
     except Timeout:
         raise RunError(
-            f"{folder}: {_named(holder)} is writing this run; wait until it ends, or stop it and "
-            f"go on with the run: nsim run --resume {folder}"
+            f"{folder}: {_named(holder)} is writing this {kind}; wait until it ends, or stop it and "
+            f"go on with the {kind}: nsim {kind} --resume {folder}"
         ) from None
     except (OSError, NotImplementedError) as error:
         raise RunError(
@@ -55,6 +56,11 @@ def sole_writer_around(path: Path) -> Iterator[None]:
     run = next((folder for folder in (whole, *whole.parents) if (folder / LOCK).exists()), None)
     with nullcontext() if run is None else sole_writer(run):
         yield
+
+
+def is_left_over(path: Path) -> bool:
+    """Whether a file of a folder is all that a process killed at its very start may have left."""
+    return path.suffix == ".part" or path.name in (LOCK, HOLDER)
 
 
 def _named(holder: Path) -> str:

@@ -7,7 +7,8 @@
     sweep.parquet        one row per point, in the plan's order
 
 Each file is written whole and then moved into place. The folder is written by the process that started the
-sweep alone (kept runs apart, which their workers write), so a worker's death can lose or double no row.
+sweep alone (kept runs apart, which their workers write; it holds a lock, see `sole_writer`), so a worker's
+death can lose or double no row.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from nsim.errors import SweepError
+from nsim.reports.run_lock import is_left_over, sole_writer
 from nsim.reports.sweep_axes import AXES, Axis
 from nsim.reports.sweep_plan import Point, SweepPlan, read_plan
 from nsim.reports.sweep_point import MEASURES, QUALITY_MEASURES, Task, quality_point, work
@@ -51,7 +53,7 @@ class Sweep:
     @classmethod
     def new(cls, plan: SweepPlan, path: Path, keep_runs: bool = False) -> Sweep:
         """A sweep to be; written when it runs. SweepError when something is there already."""
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        if path.exists() and not (path.is_dir() and all(map(is_left_over, path.iterdir()))):
             raise SweepError(
                 f"{path}: there is something here already; choose another folder, remove it, or go on with "
                 f"it: nsim sweep --resume {path}"
@@ -63,11 +65,20 @@ class Sweep:
         """Where the table is, once the sweep has run or was stopped."""
         return self.path / "sweep.parquet"
 
-    def run(self, workers: Workers, progress: Progress | None = None) -> None:
+    def run(self, workers: Workers, progress: Progress | None = None, figures: bool = False) -> None:
         """Play what has no good outcome yet, then write the table, even when stopped half-way.
 
-        Points that failed before are tried again.
+        Points that failed before are tried again. ``figures``: draw the sweep into its folder too. One
+        process at a time writes to the folder: RunError, naming it, for a second one.
         """
+        from nsim.reports.sweep_plots import save_figures
+
+        with sole_writer(self.path, "sweep"):
+            self._play(workers, progress)
+            if figures:
+                save_figures(self, self.path)
+
+    def _play(self, workers: Workers, progress: Progress | None) -> None:
         for name in ("points", "quality", *(["runs"] if self.keep_runs else [])):
             (self.path / name).mkdir(parents=True, exist_ok=True)
         _write_json(self.path / "sweep.json", self.plan.model_dump(mode="json"))

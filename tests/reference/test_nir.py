@@ -418,6 +418,27 @@ def test_snntorch_writes_nsim_reads() -> None:
     assert_rates_equal(graph, theirs, x, 1e-4)
 
 
+def test_norse_writes_nsim_reads(tmp_path: Path) -> None:
+    """norse 1.1.0 steps by 0.001 s and writes dt tau_mem for tau: its time constants are in units of dt^2."""
+    norse, export = library("norse.torch"), library("norse.torch.utils.export_nir")
+    fast = norse.LIFBoxParameters(
+        tau_mem_inv=torch.full((20,), 300.0), v_th=torch.full((20,), 0.3), v_leak=torch.zeros(20)
+    )
+    cells = norse.LIFBoxCell(fast), norse.IAFCell(norse.IAFParameters(v_th=torch.full((4,), 0.3)))
+    torch.manual_seed(3)
+    module = norse.SequentialState(nn.Linear(6, 20), cells[0], nn.Linear(20, 4), cells[1])
+    x = 2 * rng.normal(size=(STEPS, BATCH, 6)).astype(np.float32)
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")
+        graph = export.to_nir(module, torch.from_numpy(x[0, 0]))
+        state, spikes = None, []
+        for step in x:
+            sent, state = module(torch.from_numpy(step), state)
+            spikes.append(sent.numpy())
+    nir.write(tmp_path / "norse.nir", graph)
+    assert_rates_equal(read_nir(tmp_path / "norse.nir"), np.stack(spikes), x, 1e-6)
+
+
 def test_spikingjelly_writes_nsim_reads() -> None:
     neuron = library("spikingjelly.activation_based.neuron")
     exchange = library("spikingjelly.activation_based.nir_exchange")
@@ -471,6 +492,7 @@ ONES = np.ones(3)
             "(Affine): has weights [3, 4], what reaches it is [3]; put a Flatten before it",
         ),
         (nir.Scale(np.ones(4)), "(Scale): has shape (4,) on [3]"),
+        (spiking_if(4), "(IF): has parameters of shape [4], what reaches it is [3]"),
         (
             nir.Conv2d(None, np.ones((1, 3, 1, 1)), 1, 0, 1, 1, np.zeros(1)),
             "(Conv2d): takes 3 channels, [3] reach it",
@@ -522,7 +544,7 @@ def test_what_a_graph_leaves_unsaid_is_asked_for() -> None:
         network_of_nir(graph, "theirs", 4)
     assert str(error.value) == (
         "cell (LIF): its time constants are in seconds, and the file does not say how long a time step is; "
-        "say it (--dt 1e-4 is snnTorch's and SpikingJelly's, 1e-3 norse's)"
+        "say it (--dt 1e-4 for files of snnTorch and SpikingJelly, 1e-6 for norse's)"
     )
     with pytest.raises(ModelFileError, match=r"^theirs: 0 time steps of 0.1 s; there must be"):
         network_of_nir(graph, "theirs", 0, 0.1)

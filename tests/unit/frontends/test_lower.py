@@ -254,6 +254,19 @@ def test_small_models_compute_what_torch_does(model: type[Parts]) -> None:
     np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-12)
 
 
+class SumOfSingleElements(Parts):
+    def forward(self, x, t):
+        s = self.neuron(self.current(x)).flatten(0, 1).flatten(1)
+        h = self.dense(s).unflatten(1, (4, 1, 1)) + self.dense(s).unflatten(1, (4, 1, 1))
+        return self.lif(h.unflatten(0, (STEPS, -1))).mean(0)
+
+
+def test_a_sum_of_single_elements_is_a_neurons_input_not_a_stream() -> None:
+    network = lower(SumOfSingleElements(), (1, 6, 4), STEPS, "small")
+    assert [p.name for p in network.populations if p.kind == "analog"] == []
+    assert [p.kernel.size for p in network.incoming("lif")] == [(6, 4), (6, 4)]
+
+
 def test_names_of_what_has_no_module_of_its_own() -> None:
     twice = lower(SameHostModuleTwice(), (1, 6, 4), STEPS, "small")
     assert [op.name for op in twice.host_ops] == ["sum_1", "swish", "swish@1"]

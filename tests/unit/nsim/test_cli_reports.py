@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -76,6 +77,21 @@ def test_mistakes(
     assert nsim_exit_code(monkeypatch, *arguments) == 2
     assert capsys.readouterr().err == f"nsim: {message}\n"
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("command", ["report", "compare"])
+def test_where_nothing_can_be_written(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    folder: Path,
+    tmp_path: Path,
+    command: str,
+) -> None:
+    (tmp_path / "file").touch()
+    out = tmp_path / "file" / "x"
+    assert nsim_exit_code(monkeypatch, command, str(folder), "--out", str(out)) == 2
+    assert re.fullmatch(rf"nsim: {tmp_path}/file\S*: Not a directory\n", capsys.readouterr().err)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 def test_an_unknown_energy_model_is_refused(

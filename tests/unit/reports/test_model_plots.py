@@ -75,7 +75,7 @@ def test_tornado() -> None:
     assert names(axes) == ["static", "host mac, host elementwise"]
     assert widths(axes) == pytest.approx([-6.0, 4.0, -1.0, 1.0])
     texts = [text.get_text() for text in axes.texts]
-    assert texts[:4] == ["29.5", "178", "4.6", "8600"]
+    assert texts[:4] == ["29.5 mW", "178 mW", "4.6 pJ", "8600 pJ"]
     assert "outside, no published figure:\nbarrier" in texts[-1]
 
 

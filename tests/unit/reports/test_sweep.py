@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import signal
 import threading
 import time
@@ -15,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import nsim
-from nsim.errors import SweepError
+from nsim.errors import RunError, SweepError
 from nsim.reports import sweep_point
 from nsim.reports.run import Run
 from nsim.reports.run_sampler import run_sampler
@@ -114,6 +115,29 @@ def test_a_stopped_sweep_goes_on(sweep: Sweep, plan: SweepPlan, tmp_path: Path) 
     assert seen == [(2, 6), (3, 6), (4, 6), (5, 6), (6, 6)], "one finished, its failed neighbour tried again"
     assert first.stat().st_mtime_ns == written
     assert _bytes(begun) == _bytes(sweep)
+
+
+def test_a_second_sweep_of_a_folder_is_refused(
+    plan: SweepPlan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While points are played and while figures are drawn; what a killed process left is no obstacle."""
+    monkeypatch.setattr("nsim.reports.sweep.work", _no_work)
+    refused = []
+
+    def second(*_: object) -> None:
+        with pytest.raises(RunError) as error:
+            Sweep.open(begun.path).run(Workers())
+        refused.append(str(error.value))
+
+    monkeypatch.setattr("nsim.reports.sweep_plots.save_figures", second)
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "run.lock").touch()
+    begun = Sweep.new(plan, tmp_path / "b")
+    begun.run(Workers(), second, figures=True)
+    assert refused == [
+        f"{begun.path}: process {os.getpid()} on {platform.node()} is writing this sweep; wait until it "
+        f"ends, or stop it and go on with the sweep: nsim sweep --resume {begun.path}"
+    ] * (len(plan.points) + 1)
 
 
 def test_left_overs_of_a_killed_worker_go(
