@@ -16,7 +16,10 @@ import numpy as np
 from nsim.errors import RunError
 from nsim.frontends.network import HostOp, Network, NeuronModel, Population, Projection
 from nsim.simulator import host_ops
+from nsim.simulator.call_state import CallState, Target
 from nsim.simulator.neuron_kernels import (
+    integer_reset,
+    integer_threshold,
     kernel_parameters,
     saturate,
     update_integer_neurons,
@@ -142,7 +145,7 @@ class Engine:
                 f"{network.name} takes x [B, {', '.join(map(str, image.shape))}] and t [B]; "
                 f"got x {list(x.shape)} and t {list(t.shape)}"
             )
-        state = _State(t.astype(np.int64), Tasks(self._helpers, self.threads))
+        state = CallState(t.astype(np.int64), Tasks(self._helpers, self.threads))
         values = _channels_last(x.astype(self.host_type))
         state.values[network.image] = values if varying else values[None]
         for item in network.execution_order:
@@ -167,14 +170,14 @@ class Engine:
             signs={k: _channels_first(v) for k, v in state.signs.items()},
         )
 
-    def _host_op(self, op: HostOp, state: _State) -> None:
+    def _host_op(self, op: HostOp, state: CallState) -> None:
         inputs = [self._host_input(name, op, state) for name in op.inputs]
         if op.kind == "conv":
             state.values[op.name] = self._host_convolution(op, inputs[0], state)
         else:
             state.values[op.name] = host_ops.evaluate(op, inputs, self.host_type)
 
-    def _host_input(self, name: str, op: HostOp, state: _State) -> np.ndarray:
+    def _host_input(self, name: str, op: HostOp, state: CallState) -> np.ndarray:
         """Value of an input of a host op; what is constant over time is seen at each of its steps."""
         if name == self.network.diffusion_time:
             return state.times
@@ -188,7 +191,7 @@ class Engine:
             value = np.broadcast_to(value, (self.network.time_steps, *value.shape[1:]))
         return value
 
-    def _host_convolution(self, op: HostOp, x: np.ndarray, state: _State) -> np.ndarray:
+    def _host_convolution(self, op: HostOp, x: np.ndarray, state: CallState) -> np.ndarray:
         kernel = op.kernel
         assert kernel is not None
         c_out, height, width = op.shape
@@ -198,7 +201,7 @@ class Engine:
         self._projector.apply(kernel, Items(x, False), one, bias, out, 0, state.tasks)
         return out
 
-    def _population(self, population: Population, state: _State, keep: bool) -> None:
+    def _population(self, population: Population, state: CallState, keep: bool) -> None:
         c, h, w = population.shape
         batch, steps = len(state.times), self.network.time_steps
         if population.host_op is not None:
@@ -210,7 +213,7 @@ class Engine:
         # The currents of neurons are gone once they are updated: one piece of memory serves all populations.
         lasting = keep or population.neuron is None
         current = (np.empty if lasting else self._scratch)((steps, batch, h, w, c), self.sum_type)
-        target = _Target(current, self._constant(population, state))
+        target = Target(current, self._constant(population, state))
         for projection in self.network.incoming(population.name):
             self._project(projection, population, state, target)
         target.fill((0, c))
@@ -232,7 +235,7 @@ class Engine:
             state.currents[population.name] = current
         self._update(population, population.neuron, current, state)
 
-    def _saturate(self, population: Population, current: np.ndarray, state: _State) -> None:
+    def _saturate(self, population: Population, current: np.ndarray, state: CallState) -> None:
         """Keep analog values within the width of a potential; the largest is remembered."""
         images = current.reshape(-1, *current.shape[2:])
         largest = np.zeros(len(images), np.int64)
@@ -240,7 +243,7 @@ class Engine:
         state.tasks.run(len(images), lambda a, b: saturate(a, b, limit, images, largest))
         state.largest[population.name] = int(largest.max())
 
-    def _constant(self, population: Population, state: _State) -> np.ndarray:
+    def _constant(self, population: Population, state: CallState) -> np.ndarray:
         """What a population gets at every position and time step, from its bias and the host: [B, C]."""
         constant = np.zeros((len(state.times), population.shape[0]), self.sum_type)
         if population.bias is not None:
@@ -257,7 +260,7 @@ class Engine:
             self._memory = np.empty(size, dtype)
         return self._memory[:size].reshape(shape)
 
-    def _check_range(self, population: Population, state: _State) -> None:
+    def _check_range(self, population: Population, state: CallState) -> None:
         """Refuse a population whose currents could leave 32 bits, whatever spikes come."""
         bound = 0.0 if population.bias is None else float(np.abs(population.bias).max(initial=0))
         for projection in self.network.incoming(population.name):
@@ -277,7 +280,7 @@ class Engine:
         return np.rint(value / self.host_type.type(population.current_unit)).astype(self.sum_type)
 
     def _project(
-        self, projection: Projection, population: Population, state: _State, target: _Target
+        self, projection: Projection, population: Population, state: CallState, target: Target
     ) -> None:
         """Add one projection's contribution to the currents of ``population``."""
         kernel, channels = projection.kernel, projection.target_channels
@@ -309,7 +312,7 @@ class Engine:
         current[..., slice(*channels)] += self._on_grid(once, population)
 
     def _project_by_step(
-        self, projection: Projection, factor: np.ndarray, state: _State, current: np.ndarray
+        self, projection: Projection, factor: np.ndarray, state: CallState, current: np.ndarray
     ) -> None:
         """The same for weights with a factor per time step: one step after the other."""
         kernel, first = projection.kernel, projection.target_channels[0]
@@ -329,7 +332,7 @@ class Engine:
             )
 
     def _update(
-        self, population: Population, neuron: NeuronModel, current: np.ndarray, state: _State
+        self, population: Population, neuron: NeuronModel, current: np.ndarray, state: CallState
     ) -> None:
         running = state.running.get(population.name)
         room = np.empty if running is None else np.zeros  # nothing is written where it does not run
@@ -380,92 +383,6 @@ class Engine:
         else:
             model = kernel_parameters(neuron, self.sum_type)
             tasks.run(batch * height, lambda a, b: update_neurons(a, b, current, *model, *out))
-
-
-class _Target:
-    """Currents [T, B, H, W, C] of a population in the making: ``constant`` [B, C] first, then what comes in.
-
-    The constant is not written on its own where the first projection into a channel can write it along.
-    """
-
-    def __init__(self, current: np.ndarray, constant: np.ndarray) -> None:
-        self.current = current
-        self._constant = np.tile(constant, (len(current), 1))
-        self._begun = np.zeros(current.shape[-1], bool)
-
-    def initial(self, channels: tuple[int, int]) -> np.ndarray | None:
-        """What the next projection into ``channels`` has to write first, [T * B, channels]; None if it is
-        there."""
-        span = slice(*channels)
-        if self._begun[span].any():
-            self.fill(channels)
-            return None
-        self._begun[span] = True
-        return np.ascontiguousarray(self._constant[:, span])
-
-    def fill(self, channels: tuple[int, int]) -> None:
-        """Write the constant into those of ``channels`` that nothing has been written to."""
-        waiting = np.flatnonzero(~self._begun[slice(*channels)]) + channels[0]
-        if len(waiting):
-            steps, batch, *_ = self.current.shape
-            values = self._constant[:, waiting].reshape(steps, batch, 1, 1, -1)
-            span = slice(*channels) if len(waiting) == channels[1] - channels[0] else waiting
-            self.current[..., span] = values
-            self._begun[waiting] = True
-
-
-def integer_threshold(neuron: NeuronModel, unit: float) -> int:
-    """Smallest integer potential, counted from rest, at which a quantised neuron fires."""
-    above_rest = (neuron.v_threshold - (neuron.v_reset or 0.0)) / unit
-    return int(np.floor(above_rest)) + 1 if neuron.strict else int(np.ceil(above_rest))
-
-
-def integer_reset(neuron: NeuronModel, unit: float) -> int | None:
-    """What a spike takes off a quantised neuron's potential; None for a hard reset."""
-    if neuron.soft_reset is None:
-        return None
-    if neuron.subtract is None and not neuron.strict:
-        return integer_threshold(neuron, unit)
-    return int(np.rint(neuron.soft_reset / unit))
-
-
-class _State:
-    """Values of one call as they come into being, channels last: maps [T, B, H, W, C], features [B, F]."""
-
-    def __init__(self, times: np.ndarray, tasks: Tasks) -> None:
-        self.times = times
-        self.tasks = tasks
-        self.values: dict[str, np.ndarray] = {}
-        self.spikes: dict[str, np.ndarray] = {}
-        self.signs: dict[str, np.ndarray] = {}
-        self.active: dict[str, np.ndarray] = {}
-        self.potentials: dict[str, np.ndarray] = {}
-        self.currents: dict[str, np.ndarray] = {}
-        self.largest: dict[str, int] = {}
-        self.gates: dict[str, np.ndarray] = {}
-        self.running: dict[str, np.ndarray] = {}
-        self._items: dict[str, Items] = {}
-
-    def output_of(self, name: str) -> np.ndarray:
-        """Spikes or analog values of a population or host op; signed spikes are values."""
-        return self.values[name] if name in self.values else self.spikes[name]
-
-    def sends_spikes(self, name: str) -> bool:
-        """True for a population whose output is spikes of one height."""
-        return name not in self.values
-
-    def items_of(self, name: str, running: np.ndarray | None = None) -> Items:
-        """What a population sends, ready to be listed for the kernels, once for all its projections.
-
-        To a target that runs only in some steps (bool [T, B]) it sends nothing in the others.
-        """
-        if running is not None:
-            values = self.output_of(name)
-            sent = np.where(running[..., None, None, None], values, values.dtype.type(0))
-            return Items(sent, self.sends_spikes(name))
-        if name not in self._items:
-            self._items[name] = Items(self.output_of(name), self.sends_spikes(name), self.largest.get(name))
-        return self._items[name]
 
 
 def _vector(values: np.ndarray | None, channels: int, default: float, dtype: np.dtype) -> np.ndarray:

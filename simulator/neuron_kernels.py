@@ -24,6 +24,21 @@ def kernel_parameters(neuron: NeuronModel, dtype: np.dtype) -> tuple[int, float,
     return code, neuron.tau or 1.0, float(threshold), neuron.v_reset or 0.0, soft is not None, soft or 0.0
 
 
+def integer_threshold(neuron: NeuronModel, unit: float) -> int:
+    """Smallest integer potential, counted from rest, at which a quantised neuron fires."""
+    above_rest = (neuron.v_threshold - (neuron.v_reset or 0.0)) / unit
+    return int(np.floor(above_rest)) + 1 if neuron.strict else int(np.ceil(above_rest))
+
+
+def integer_reset(neuron: NeuronModel, unit: float) -> int | None:
+    """What a spike takes off a quantised neuron's potential; None for a hard reset."""
+    if neuron.soft_reset is None:
+        return None
+    if neuron.subtract is None and not neuron.strict:
+        return integer_threshold(neuron, unit)
+    return int(np.rint(neuron.soft_reset / unit))
+
+
 @njit(nogil=True, cache=True, error_model="numpy")
 def update_neurons(
     first_row: int,

@@ -26,12 +26,12 @@ def test_units_of_channels(channels: int, parts: set[int], places: int, rate: fl
 
 def test_every_unit_adds_its_weighted_spikes_to_its_own_core() -> None:
     rng = np.random.default_rng(0)
-    counts = rng.integers(0, 4, (2, 5, 3)).astype(np.int32)
+    counts = rng.integers(0, 4, (2, 3, 5, 3)).astype(np.int32)
     core = rng.integers(0, 6, (5, 3)).astype(np.int32)
     weights = rng.integers(0, 2**33, (5, 3, 4))
-    sums = np.zeros((2, 6, 4), np.int64)
+    sums = np.full((4, 3, 2, 6), -1, np.int64)  # whatever stood there is gone
     sum_by_core(counts, core, weights, sums)
     expected = np.zeros_like(sums)
-    for n, place, unit in np.ndindex(*counts.shape):
-        expected[n, core[place, unit]] += counts[n, place, unit] * weights[place, unit]
+    for step, image, place, unit in np.ndindex(*counts.shape):
+        expected[:, image, step, core[place, unit]] += counts[step, image, place, unit] * weights[place, unit]
     np.testing.assert_array_equal(sums, expected)

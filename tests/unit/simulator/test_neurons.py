@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from nsim.frontends.kernel import Kernel
 from nsim.frontends.network import Network, NeuronModel, Population, Projection
-from nsim.simulator.engine import Engine, Precision, integer_threshold
-from nsim.simulator.neuron_kernels import kernel_parameters, update_neurons
+from nsim.simulator.engine import Engine, Precision
+from nsim.simulator.neuron_kernels import integer_threshold, kernel_parameters, update_neurons
 from nsim.simulator.reference import update_naive
 
 THRESHOLDS = st.floats(0.1, 2)

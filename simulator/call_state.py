@@ -1,0 +1,78 @@
+"""What comes into being during one call: values by name, currents of a population in the making."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from nsim.simulator.projector import Items, Tasks
+
+
+class CallState:
+    """Values of one call as they come into being, channels last: maps [T, B, H, W, C], features [B, F]."""
+
+    def __init__(self, times: np.ndarray, tasks: Tasks) -> None:
+        self.times = times
+        self.tasks = tasks
+        self.values: dict[str, np.ndarray] = {}
+        self.spikes: dict[str, np.ndarray] = {}
+        self.signs: dict[str, np.ndarray] = {}
+        self.active: dict[str, np.ndarray] = {}
+        self.potentials: dict[str, np.ndarray] = {}
+        self.currents: dict[str, np.ndarray] = {}
+        self.largest: dict[str, int] = {}
+        self.gates: dict[str, np.ndarray] = {}
+        self.running: dict[str, np.ndarray] = {}
+        self._items: dict[str, Items] = {}
+
+    def output_of(self, name: str) -> np.ndarray:
+        """Spikes or analog values of a population or host op; signed spikes are values."""
+        return self.values[name] if name in self.values else self.spikes[name]
+
+    def sends_spikes(self, name: str) -> bool:
+        """True for a population whose output is spikes of one height."""
+        return name not in self.values
+
+    def items_of(self, name: str, running: np.ndarray | None = None) -> Items:
+        """What a population sends, ready to be listed for the kernels, once for all its projections.
+
+        To a target that runs only in some steps (bool [T, B]) it sends nothing in the others.
+        """
+        if running is not None:
+            values = self.output_of(name)
+            sent = np.where(running[..., None, None, None], values, values.dtype.type(0))
+            return Items(sent, self.sends_spikes(name))
+        if name not in self._items:
+            self._items[name] = Items(self.output_of(name), self.sends_spikes(name), self.largest.get(name))
+        return self._items[name]
+
+
+class Target:
+    """Currents [T, B, H, W, C] of a population in the making: ``constant`` [B, C] first, then what comes in.
+
+    The constant is not written on its own where the first projection into a channel can write it along.
+    """
+
+    def __init__(self, current: np.ndarray, constant: np.ndarray) -> None:
+        self.current = current
+        self._constant = np.tile(constant, (len(current), 1))
+        self._begun = np.zeros(current.shape[-1], bool)
+
+    def initial(self, channels: tuple[int, int]) -> np.ndarray | None:
+        """What the next projection into ``channels`` has to write first, [T * B, channels]; None if it is
+        there."""
+        span = slice(*channels)
+        if self._begun[span].any():
+            self.fill(channels)
+            return None
+        self._begun[span] = True
+        return np.ascontiguousarray(self._constant[:, span])
+
+    def fill(self, channels: tuple[int, int]) -> None:
+        """Write the constant into those of ``channels`` that nothing has been written to."""
+        waiting = np.flatnonzero(~self._begun[slice(*channels)]) + channels[0]
+        if len(waiting):
+            steps, batch, *_ = self.current.shape
+            values = self._constant[:, waiting].reshape(steps, batch, 1, 1, -1)
+            span = slice(*channels) if len(waiting) == channels[1] - channels[0] else waiting
+            self.current[..., span] = values
+            self._begun[waiting] = True
