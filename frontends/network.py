@@ -310,6 +310,14 @@ class Network:
         """The spiking populations, in order of execution."""
         return tuple(p for p in self.populations if p.kind == "neuron")
 
+    def share(self, population: str) -> float:
+        """Fraction of time steps in which a population runs, all candidates selected equally often: k / N."""
+        gate = self.population_by_name[population].gate
+        if gate is None:
+            return 1.0
+        router = next(op for op in self.host_ops if op.name == gate.host_op)
+        return int(router.params["selected"]) / router.shape[0]
+
     @cached_property
     def graph(self) -> nx.MultiDiGraph:
         """networkx view: populations and host ops as nodes, projections, biases and reads as edges."""

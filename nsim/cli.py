@@ -290,8 +290,10 @@ def reproduce(
     Plays a network of the paper's size (67 million weights, not trained): about a minute and 4 GB.
     Example: nsim reproduce sddpm-table3
     """
+    from nsim.reports.cost import check_reproduce
     from nsim.reports.reproduce import sddpm_table3, table3_tables
 
+    remark(f"{check_reproduce()} on one thread")
     with progress_bar("networks") as progress:
         facts = sddpm_table3(chip, seed, progress)
     show(facts if as_json else table3_tables(facts))

@@ -16,11 +16,10 @@ class progress_bar:
 
     def __enter__(self) -> Any:
         from rich.console import Console
-        from rich.progress import Progress, TextColumn
+        from rich.progress import MofNCompleteColumn, Progress, TextColumn
 
         console = Console(stderr=True)
-        count = TextColumn("{task.completed}/{task.total} {task.fields[value]}")
-        columns = [*Progress.get_default_columns(), count]
+        columns = [*Progress.get_default_columns(), MofNCompleteColumn(), TextColumn("{task.fields[value]}")]
         self.progress = Progress(*columns, console=console, disable=not console.is_terminal)
         self.task = self.progress.add_task(self.what, total=None, value="")
         self.progress.start()

@@ -17,7 +17,7 @@ CAUSE_GROUPS: dict[str, tuple[str, ...]] = {
     "packets and hops": ("packet_out", "packet_in", "tile_local", "hop_x", "hop_y", "chip_crossing"),
     "barrier": ("barrier",),
     "state reset": ("state_reset",),
-    "host work": ("host_mac", "host_elementwise"),
+    "host work": ("host_mac", "host_elementwise", "host_spike_product"),
     "host transfers": ("bias_write", "host_read", "host_write", "config_load"),
     "embedded processor": ("embedded_processor",),
     "static power": ("static",),

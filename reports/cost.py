@@ -90,6 +90,10 @@ class Cost:
         return f"about {_time(self.seconds)}, {self.bytes / GB:.1f} GB of memory (estimate)"
 
 
+REPRODUCE = Cost(60.0, 4e9)
+"""Measured: `nsim reproduce sddpm-table3`, whose networks are always the same."""
+
+
 def call_cost(size: Size, time_steps: int, images: int, calls: int) -> Cost:
     """Cost of ``calls`` denoiser calls with ``images`` images each, nothing counted."""
     per_image = RATE * size.ac * time_steps / AC_PER_S + size.elements * time_steps / ELEMENTS_PER_S
@@ -136,6 +140,17 @@ def check_run(mapping: Mapping, sampler: str | None, images: int, timing: str, d
         return Cost(seconds, max(cost.bytes for cost in costs))
 
     return refuse_images(cost_of, images, available_bytes())
+
+
+def check_reproduce() -> Cost:
+    """Cost of the networks of SDDPM's Table 3; RunError where memory cannot hold them."""
+    free = available_bytes()
+    if REPRODUCE.bytes > free:
+        raise RunError(
+            f"sddpm-table3: its network of 67 million weights needs about {REPRODUCE.bytes / GB:.1f} GB of "
+            f"memory (estimate), {free / GB:.1f} GB are free; it takes a machine with more"
+        )
+    return REPRODUCE
 
 
 def refuse_images(cost_of: Callable[[int], Cost], images: int, free: float) -> Cost:

@@ -21,7 +21,8 @@ class StaticEstimate:
     """One call of one image if every neuron fired with probability ``rate`` at every time step.
 
     Operations are per time step: ``ac_traced`` and ``mac_traced`` of the model as traced, ``ac_laid_out``
-    on the cores, ``mac_host`` what the host still multiplies (per call, divided by T). ``load_ns``: how much
+    on the cores, ``mac_host`` what the host still multiplies (per call, divided by T), ``spike_products``
+    spikes times spikes, on the host. What a router switches runs in k of N time steps. ``load_ns``: how much
     of ``time_ns`` chips are loaded, where they are shared; ``first_load_ns``: of all chips, once, before the
     first call; None without a figure.
     """
@@ -31,6 +32,7 @@ class StaticEstimate:
     mac_traced: int
     ac_laid_out: float
     mac_host: float
+    spike_products: float
     ticks: int
     time_ns: float
     load_ns: float | None
@@ -54,12 +56,17 @@ def _estimate(mapping: Mapping, rate: float, calibration: Calibration, chips: in
     synaptic = counts.per_core["synaptic_event_conv"].sum() + counts.per_core["synaptic_event_dense"].sum()
     traced_ac, traced_mac = traced_operations(mapping.model.network)
     load_ns = calibration.time_ns("config_load")
+
+    def beside(kind: str) -> float:
+        return sum(n for (_, event), n in counts.beside.items() if event == kind) / steps
+
     return StaticEstimate(
         rate=rate,
         ac_traced=rate * traced_ac,
         mac_traced=traced_mac,
         ac_laid_out=float(synaptic) / steps,
-        mac_host=sum(n for (_, event), n in counts.per_call.items() if event == "host_mac") / steps,
+        mac_host=beside("host_mac"),
+        spike_products=beside("host_spike_product"),
         ticks=mapping.ticks,
         time_ns=float(times.call_ns[0]),
         load_ns=None if load_ns is None else load_ns * mapping.rounds.loads,
@@ -79,7 +86,7 @@ def call_activity(counts: EventCounts, times: TickTimes) -> Activity:
     ]
     frames.extend(
         pd.DataFrame({"layer": [name], "core": [None], "event": [event], "count": [float(n)]})
-        for (name, event), n in counts.per_call.items()
+        for (name, event), n in counts.beside.items()
     )
     events = pd.concat(frames, ignore_index=True).assign(sampler_step=0)
     latency = pd.DataFrame({"sampler_step": 0, "time_ns": times.tick_ns[0]})
@@ -87,12 +94,15 @@ def call_activity(counts: EventCounts, times: TickTimes) -> Activity:
 
 
 def traced_operations(network: Network) -> tuple[int, int]:
-    """(spike-driven weight uses with every neuron firing, multiply-accumulates) per time step, as traced."""
+    """(spike-driven weight uses with every neuron firing, multiply-accumulates) per time step, as traced.
+
+    What a router switches counts as often as it runs if candidates are selected equally often.
+    """
     ac = mac = 0
     for projection in network.projections:
         source = network.population_by_name[projection.source]
         target = network.population_by_name[projection.target]
-        taps = projection.kernel.taps(source.shape[1:], target.shape[1:])
+        taps = round(network.share(target.name) * projection.kernel.taps(source.shape[1:], target.shape[1:]))
         if source.kind == "neuron":
             ac += taps
         elif not projection.kernel.is_identity:

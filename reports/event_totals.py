@@ -10,29 +10,25 @@ from nsim.reports.run_folder import RunFolder
 from nsim.simulator.core_counts import CORE_EVENTS
 
 
-def event_totals(folder: RunFolder, layer_of_core: list[str], images: int) -> pd.DataFrame:
+def event_totals(folder: RunFolder, layer_of_core: list[str]) -> pd.DataFrame:
     """Columns sampler_step, layer, core (missing beside the cores), event, count; no rows of 0.
 
     File by file: the events of a step by tick and core are large, their sums over ticks are not. Names are
     held as arrays of text and only indexed here, since there may be millions of rows.
     """
-    everything = folder.table("beside_cores")
-    sampler_steps = folder.manifest["sampler_steps"]
-    beside = everything.drop(columns="network")
+    beside = folder.all_steps("beside")
     outside = len(layer_of_core)
     layers = pd.array([*layer_of_core, *beside["layer"]], dtype="str")
     events = pd.array([*CORE_EVENTS, *beside["event"]], dtype="str")
-    # the step after the sampler's is the decoder's, the model's second network
-    rows = [np.flatnonzero(everything["network"] == network) for network in (0, 1)]
     steps, places, kinds, counts = [], [], [], []
     for path in folder.steps("events"):
         table = read_table(path)
-        own = rows[int(path.stem) >= sampler_steps]
+        own = np.flatnonzero(beside["sampler_step"] == int(path.stem))
         totals = np.stack([_over_ticks(table[event].to_numpy(), outside) for event in CORE_EVENTS])
         kind, core = np.nonzero(totals)
         places += [core, outside + own]
         kinds += [kind, len(CORE_EVENTS) + own]
-        counts += [totals[kind, core], beside["count"].to_numpy()[own] * images]
+        counts += [totals[kind, core], beside["count"].to_numpy()[own]]
         steps.append(np.full(len(core) + len(own), int(path.stem)))
     place = np.concatenate(places)
     return pd.DataFrame(

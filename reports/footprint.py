@@ -104,7 +104,8 @@ def operations_on_cores(layout: Layout) -> tuple[int, int]:
             target = network.population_by_name[resident].shape
             for p in carried_inputs(network, resident):
                 source = network.population_by_name[p.source]
-                total[source.kind] += p.kernel.taps(source.shape[1:], target[1:])
+                taps = p.kernel.taps(source.shape[1:], target[1:])
+                total[source.kind] += round(network.share(resident) * taps)
     return total["neuron"], total["analog"]
 
 

@@ -45,6 +45,7 @@ OPERATION_HEADS = {
     "traced_ac": "AC traced, M",
     "traced_graded_ac": "graded AC traced, M",
     "traced_mac": "MAC traced, M",
+    "traced_spike_product": "spike x spike traced, M",
     "laid_out_ac": "AC laid out, M",
     "laid_out_mac": "MAC laid out, M",
 }
@@ -306,7 +307,8 @@ def _operations(run: Run) -> PageTable:
     columns = {name: head for name, head in OPERATION_HEADS.items() if frame[name].any()}
     rows = []
     for _, r in frame.iterrows():
-        papers_pj = rule.ac_pj * (r["traced_ac"] + r["traced_graded_ac"]) + rule.mac_pj * r["traced_mac"]
+        accumulates = r["traced_ac"] + r["traced_graded_ac"] + r["traced_spike_product"]
+        papers_pj = rule.ac_pj * accumulates + rule.mac_pj * r["traced_mac"]
         both = r["traced_ac"] and r["laid_out_ac"]
         rows.append(
             [

@@ -68,6 +68,7 @@ def _part_facts(mapping: Mapping, estimate: StaticEstimate) -> dict[str, Any]:
             "mac_as_traced": estimate.mac_traced,
             "ac_as_laid_out": estimate.ac_laid_out,
             "mac_on_host": estimate.mac_host,
+            "spike_products_on_host": estimate.spike_products,
         },
         "estimate": {
             "assumed_firing_rate": estimate.rate,
@@ -123,6 +124,8 @@ def _part_tables(mapping: Mapping, estimate: StaticEstimate) -> list[Table | str
     )
     operations.add_row("as traced", f"{estimate.ac_traced:,.0f}", f"{estimate.mac_traced:,}")
     operations.add_row("as laid out", f"{estimate.ac_laid_out:,.0f}", f"{estimate.mac_host:,.0f} (host)")
+    if estimate.spike_products:
+        operations.caption = f"and {estimate.spike_products:,.0f} products of spikes with spikes, on the host"
     _right(use, 1, 2, 3)
     _right(layers, 1, 2, 5)
     _right(operations, 1, 2)

@@ -46,7 +46,8 @@ def papers_rule(facts: Mapping[str, Any], title: str) -> Figure:
     for name, label in (("as_traced", "as traced"), ("as_laid_out", "as laid out")):
         ops = facts[name]
         rows.append((f"SNN {label}, MAC", ops["mac"] * mac_pj, MAC))
-        rows.append((f"SNN {label}, AC", (ops["ac"] + ops["graded_ac"]) * ac_pj, AC))
+        accumulates = ops["ac"] + ops["graded_ac"] + ops["spike_product"]
+        rows.append((f"SNN {label}, AC", accumulates * ac_pj, AC))
     rows.append(("this chip, everything", facts["energy_pj"], WHOLE))
     rows = [row for row in rows if row[1] > 0]
     with style():

@@ -26,12 +26,14 @@ class PapersRule:
 def papers_rule(operations: pd.DataFrame, rule: CostRule, calls: int, twin_macs: int | None) -> PapersRule:
     """Apply the rule to the operations of ``calls`` denoiser calls (model as traced), per call.
 
-    A graded accumulate is priced as an accumulate.
+    A graded accumulate is priced as an accumulate, and so is a product of spikes in attention (Spikformer's
+    count; Zhou et al., ICLR 2023).
     """
     mac_pj, ac_pj = rule.mac_pj.value, rule.ac_pj.value
     assert mac_pj is not None and ac_pj is not None
-    totals = operations[["ac", "graded_ac", "mac"]].sum() / calls
-    energy = ac_pj * (totals["ac"] + totals["graded_ac"]) + mac_pj * totals["mac"]
+    totals = operations[["ac", "graded_ac", "mac", "spike_product"]].sum() / calls
+    accumulates = totals["ac"] + totals["graded_ac"] + totals["spike_product"]
+    energy = ac_pj * accumulates + mac_pj * totals["mac"]
     return PapersRule(
         ac_pj=ac_pj,
         mac_pj=mac_pj,

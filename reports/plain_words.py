@@ -82,8 +82,9 @@ def _reasons(run: Run, per_call: dict[str, Any]) -> dict[str, str]:
         "barrier": f"{ticks:,.0f} barriers a call.",
         "state reset": f"the state of {m['chips']} chip(s) is cleared before every call.",
         "host work": (
-            f"the host does {count.get('host_mac', 0.0):,.0f} multiply-accumulates and "
-            f"{count.get('host_elementwise', 0.0):,.0f} elementwise operations a call that no core can do."
+            f"the host does {count.get('host_mac', 0.0):,.0f} multiply-accumulates, "
+            f"{count.get('host_elementwise', 0.0):,.0f} elementwise operations and "
+            f"{count.get('host_spike_product', 0.0):,.0f} products of spikes a call that no core can do."
         ),
         "host transfers": "values go between the host and the cores.",
         "embedded processor": drawn("embedded_processor"),

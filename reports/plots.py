@@ -59,7 +59,12 @@ STYLE: dict[str, Any] = {
 
 PJ_PER_UNIT = {"pJ": 1.0, "nJ": 1e3, "µJ": PJ_PER_UJ, "mJ": PJ_PER_MJ}
 NS_PER_UNIT = {"ns": 1.0, "µs": NS_PER_US, "ms": NS_PER_MS}
-OPERATIONS = {"ac": ("AC", "#004c7a"), "graded_ac": ("graded AC", "#009e73"), "mac": ("MAC", "#d55e00")}
+OPERATIONS = {
+    "ac": ("AC", "#004c7a"),
+    "graded_ac": ("graded AC", "#009e73"),
+    "mac": ("MAC", "#d55e00"),
+    "spike_product": ("spike x spike", "#8f4b70"),
+}
 """Kinds of operations: what they are called and their colours."""
 _TIMES = {"core_ns": "busiest core", "barrier_ns": "barrier"}
 _TIME_COLOURS = {"busiest core": "#9db4c8", "barrier": GROUP_COLOURS["barrier"]}

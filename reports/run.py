@@ -134,7 +134,7 @@ class Run:
 
     def layer_operations(self) -> pd.DataFrame:
         """Layers on cores, as traced beside as laid out: layer, traced_ac, traced_graded_ac, traced_mac,
-        laid_out_ac, laid_out_mac; all sampler steps and images added up, see `layer_operations`.
+        laid_out_ac, laid_out_mac, ...; all sampler steps and images added up, see `layer_operations`.
         """
         known = self._readers.dropna(subset="read_by")
         readers = dict(zip(known["layer"], known["read_by"], strict=True))
@@ -275,7 +275,7 @@ class Run:
 
     @cached_property
     def _counts(self) -> pd.DataFrame:
-        return self._filled(event_totals(self.folder, self.cores["layer"].to_list(), self.images))
+        return self._filled(event_totals(self.folder, self.cores["layer"].to_list()))
 
     def _filled(self, frame: pd.DataFrame) -> pd.DataFrame:
         """Steps that were not measured, like their nearest measured ones: every total is one of all steps."""

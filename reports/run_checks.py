@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 from nsim import __version__
 from nsim.errors import RunError
 from nsim.reports.run_lock import is_left_over
+from nsim.simulator.algorithm_counts import COLUMNS as OPERATIONS
 
 KEYS = (
     *("complete", "weight_bits", "model", "chip", "chip_sha256", "calibration", "cores", "chips", "policy"),
@@ -27,9 +28,9 @@ COLUMNS = {
     "capacities": ("layer", "resource", "available"),
     "traced_layers": ("layer", "kind", "input", "source", "target", "dense_macs", "network"),
     "readers": ("layer", "read_by", "network"),
-    "beside_cores": ("network", "layer", "event", "count"),
     "events": ("tick", "core"),
-    "operations": ("layer", "time_step", "ac", "graded_ac", "mac", "elementwise", "updates", "spikes"),
+    "beside": ("layer", "event", "count"),
+    "operations": ("layer", "time_step", *OPERATIONS),
     "latency": ("image", "tick", "core_ns", "barrier_ns", "time_ns", "busiest_core", "busiest_layer"),
     "times": ("calibration", "image", "tick", "time_ns"),
     "links": ("direction", "mesh_x", "mesh_y", "packets"),

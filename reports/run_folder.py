@@ -6,8 +6,8 @@
     capacities.parquet        the most that a core of each layer may use of each resource
     traced_layers.parquet     the weighted layers of the model as traced
     readers.parquet           the layer on cores that each projection of the model as traced is read by
-    beside_cores.parquet      what every call of one image costs beside the cores
     events/0007.parquet       sampler step 7: every event, by tick and core, summed over images
+    beside/0007.parquet       what happened beside the cores: by layer and event, summed over images
     operations/0007.parquet   the model as traced: operations by layer and time step
     latency/0007.parquet      time of every tick, by image
     times/0007.parquet        the same ticks timed with the chip's other calibrations
@@ -48,8 +48,8 @@ from nsim.reports.run_checks import (
 )
 from nsim.reports.run_lock import LOCK, sole_writer
 
-TABLES = ("cores", "capacities", "traced_layers", "readers", "beside_cores")
-STEP_TABLES = ("events", "operations", "latency", "times", "links")
+TABLES = ("cores", "capacities", "traced_layers", "readers")
+STEP_TABLES = ("events", "beside", "operations", "latency", "times", "links")
 
 
 class RunFolder:

@@ -20,7 +20,7 @@ from nsim.reports.played_steps import play_steps
 from nsim.reports.run import Run
 from nsim.reports.run_folder import RunFolder
 from nsim.reports.run_manifest import run_manifest
-from nsim.reports.stages import all_cores, beside_cores, stages_of
+from nsim.reports.stages import all_cores, stages_of
 from nsim.reports.step_meter import Timing
 from nsim.reports.traced_layers import first_readers, traced_layers
 from nsim.reports.workers import Workers
@@ -126,7 +126,6 @@ def _write_mapping(folder: RunFolder, mapping: Mapping) -> None:
     readers = [first_readers(part.model.network, part.grids).assign(network=i) for i, part in parts]
     folder.write_table("traced_layers", pd.concat(layers, ignore_index=True))
     folder.write_table("readers", pd.concat(readers, ignore_index=True))
-    folder.write_table("beside_cores", beside_cores(mapping))
 
 
 def as_images(x: np.ndarray, model: Model) -> np.ndarray:

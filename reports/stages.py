@@ -11,7 +11,6 @@ import pandas as pd
 from nsim.hw_models.mapping.mapping import Mapping
 from nsim.reports.step_meter import StepMeter, Timing
 from nsim.simulator.engine import Precision
-from nsim.simulator.host_counts import calls_beside_cores
 
 
 def stages_of(
@@ -34,13 +33,3 @@ def all_cores(mapping: Mapping) -> pd.DataFrame:
         frames.append(frame.assign(core=frame["core"] + core, chip=frame["chip"] + chip, network=i))
         core, chip = core + part.core_count, chip + part.chips
     return pd.concat(frames, ignore_index=True)
-
-
-def beside_cores(mapping: Mapping) -> pd.DataFrame:
-    """What one image's call of each network costs beside the cores: network, layer, event, count."""
-    rows = [
-        (i, layer, event, count)
-        for i, part in enumerate(mapping.parts)
-        for (layer, event), count in calls_beside_cores(part).items()
-    ]
-    return pd.DataFrame(rows, columns=["network", "layer", "event", "count"])

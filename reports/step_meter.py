@@ -78,10 +78,11 @@ class StepMeter:
         return algorithm_counts(replace(call, network=self.mapping.model.network))
 
     def measure(self, call: Call) -> dict[str, Table]:
-        """Tables events, latency, links and times of one call."""
+        """Tables events, beside, latency, links and times of one call."""
         counts = self._counter.count(call)
         return {
             "events": _events_table(counts, self.first_core, self.idle_after),
+            "beside": _beside_table(counts),
             "latency": _latency_table(self._tick_times(call, counts), self.mapping, self.first_core),
             "links": _links_table(self._links.count(call)),
             "times": _other_times(counts, self.mapping.chip, self.calibration),
@@ -112,6 +113,12 @@ def _events_table(counts: EventCounts, before: int, after: int) -> pa.Table:
         total = counts.per_core[event].sum(axis=0)
         columns[event] = np.pad(total, ((0, 0), (before, after))).ravel()
     return pa.table(columns)
+
+
+def _beside_table(counts: EventCounts) -> pd.DataFrame:
+    """One row per layer and event of what happened beside the cores, all images together."""
+    rows = [(layer, event, int(n)) for (layer, event), n in counts.beside.items()]
+    return pd.DataFrame(rows, columns=["layer", "event", "count"])
 
 
 def _links_table(loads: dict[str, np.ndarray]) -> pd.DataFrame:

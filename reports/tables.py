@@ -58,13 +58,14 @@ def _call_facts(run: Run) -> dict[str, Any]:
     """Operations, energy and time of one call of one image, of the network that a run's steps call."""
     counts = run.counts().groupby("event")["count"].sum()
     laid_out_ac = counts[counts.index.str.startswith("synaptic_event")].sum()
-    traced = run.operations()[["ac", "graded_ac", "mac"]].sum() / run.calls
+    traced = run.operations()[["ac", "graded_ac", "mac", "spike_product"]].sum() / run.calls
     return {
         "as_traced": {name: float(n) for name, n in traced.items()},
         "as_laid_out": {
             "ac": float(laid_out_ac) / run.calls,
             "graded_ac": 0.0,
             "mac": float(counts.get("host_mac", 0)) / run.calls,
+            "spike_product": float(counts.get("host_spike_product", 0)) / run.calls,
         },
         "energy_pj": run.report.total_pj / run.calls,
         "time_ns": float(run.latency()["time_ns"].sum()) / run.calls,
@@ -158,13 +159,18 @@ def _layers(run: Run, call: str) -> Table:
 
 
 def _operations(facts: dict[str, Any]) -> Table:
-    table = Table("operations", "AC", "graded AC", "MAC", title="Per sampler step and image")
+    kinds = {"ac": "AC", "graded_ac": "graded AC", "mac": "MAC"}
+    if facts["per_call"]["as_traced"]["spike_product"]:
+        kinds["spike_product"] = "spike x spike"
+    table = Table("operations", *kinds.values(), title="Per sampler step and image")
     for whose, call in (("", facts["per_call"]), ("decoder, ", facts["per_decoder_call"])):
-        for name, label in (("as_traced", "as traced"), ("as_laid_out", "as laid out (MAC on the host)")):
+        for name, label in (
+            ("as_traced", "as traced"),
+            ("as_laid_out", "as laid out (all but AC on the host)"),
+        ):
             if call is not None:
-                ops = call[name].values()
-                table.add_row(whose + label, *(f"{n:,.0f}" for n in ops))
-    _right(table, 1, 2, 3)
+                table.add_row(whose + label, *(f"{call[name][kind]:,.0f}" for kind in kinds))
+    _right(table, *range(1, len(kinds) + 1))
     return table
 
 

@@ -139,7 +139,7 @@ def _rows(
         for part, found in zip(parts, costs, strict=True):
             found.append(_first_that_fits(part, chip, rate))
         one_done()
-    calls = parse_sampler(model.sampler).steps
+    calls = parse_sampler(model.sampler).steps if model.sampler else 1
     denoiser = _row(names, "denoiser", parts[0], calls, rate, costs[0])
     decoders = [
         _row(names, "decoder", part, 1, rate, found) for part, found in zip(parts[1:], costs[1:], strict=True)
@@ -151,7 +151,7 @@ def _row(
     names: tuple[str, ...], part: str, model: Model, calls: int, rate: float, chips: list[Footprint]
 ) -> WorkloadRow:
     network, rule = model.network, load_cost_rule("ann45")
-    synapses, mac = traced_operations(network)
+    ac, mac = traced_operations(network)
     work = work_of(traced_layers(network), network.time_steps)
     return WorkloadRow(
         names=names,
@@ -162,13 +162,20 @@ def _row(
         calls=calls,
         parameters=None,
         neurons=sum(population.size for population in network.neurons),
-        synapses=synapses,
-        ac=rate * synapses * network.time_steps,
+        synapses=_synapses(network),
+        ac=rate * ac * network.time_steps,
         mac=mac * network.time_steps + _macs_once(network),
         spike_products=sum(op.dense_products for op in network.host_ops) * network.time_steps,
         energy_pj={c.letter: c.energy_pj(work, rate, rule) for c in CONVENTIONS},
         chips=tuple(chips),
     )
+
+
+def _synapses(network: Network) -> int:
+    """Connections from spiking neurons; those of candidates that a router does not select too."""
+    shapes = {p.name: p.shape[1:] for p in network.populations}
+    fed = [p for p in network.projections if network.population_by_name[p.source].kind == "neuron"]
+    return sum(p.kernel.taps(shapes[p.source], shapes[p.target]) for p in fed)
 
 
 def _macs_once(network: Network) -> int:

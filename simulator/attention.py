@@ -35,6 +35,17 @@ def products(op: HostOp, inputs: list[np.ndarray]) -> np.ndarray:
     return np.asarray(met.sum(axis=-1))
 
 
+def expected_products(op: HostOp, rate: float) -> float:
+    """Expected `products` of one time step and image, if every neuron fired with probability ``rate``.
+
+    All independent: two spikes meet with probability r^2, and the sum of n such meetings is not 0 with
+    probability 1 - (1 - r^2)^n.
+    """
+    tokens, width = op.shape[1] * op.shape[2], op.shape[0] // int(op.params["heads"])
+    meetings = width if op.params["queries_first"] else tokens
+    return op.dense_products / 2 * (rate**2 + rate * (1 - (1 - rate**2) ** meetings))
+
+
 def _by_head(op: HostOp, x: np.ndarray) -> np.ndarray:
     """[T, B, H, W, C] to [T, B, heads, tokens, C / heads]."""
     heads = int(op.params["heads"])

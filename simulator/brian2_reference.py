@@ -66,6 +66,7 @@ def check_call(call: Call, per_layer: int = 64, seed: int = 0) -> pd.DataFrame:
     fewer) are drawn over images, channels and positions. Returns one row per layer, in order of execution:
     layer, neuron_model, neurons, spikes (of the call, in the sample), spike_differences (neuron and step),
     max_potential_error (after the last step, absolute). Layers of one neuron model share one Brian2 run.
+    What a router switches is played as if there were no time steps but those it runs in.
     """
     import pandas as pd
 
@@ -90,12 +91,16 @@ def check_call(call: Call, per_layer: int = 64, seed: int = 0) -> pd.DataFrame:
     rows = {}
     for model in dict.fromkeys(layers.values()):
         names = [name for name in layers if layers[name] == model]
-        played = play(model, np.hstack([_columns(call.currents[n], sampled[n]) for n in names]))
+        currents = [_columns(call.currents[n], sampled[n], _turns(call, n, sampled[n])) for n in names]
+        played = play(model, np.hstack(currents))
         cuts = np.cumsum([len(sampled[n]) for n in names])[:-1]
         for name, spikes, v in zip(names, *(np.split(a, cuts, axis=1) for a in played), strict=True):
-            found = _columns(call.spikes[name], sampled[name])
-            error = np.abs(call.potentials[name].reshape(-1)[sampled[name]] - v[-1])
-            rows[name] = (name, model.kind, len(v[-1]), found.sum(), (found != spikes).sum(), error.max())
+            turns = _turns(call, name, sampled[name])
+            found, steps = _columns(call.spikes[name], sampled[name], turns), turns.sum(axis=0)
+            differs = (found != spikes) & (np.arange(len(v))[:, None] < steps)
+            last = v[np.maximum(steps, 1) - 1, np.arange(len(steps))]
+            error = np.abs(call.potentials[name].reshape(-1)[sampled[name]] - last)
+            rows[name] = (name, model.kind, len(steps), found.sum(), differs.sum(), error.max())
     columns = ["layer", "neuron_model", "neurons", "spikes", "spike_differences", "max_potential_error"]
     return pd.DataFrame([rows[name] for name in layers], columns=columns)
 
@@ -109,6 +114,14 @@ def update_statement(neuron: NeuronModel, current: str) -> str:
     return f"v = v - (v - rest) / tau + {current}"
 
 
-def _columns(values: np.ndarray, at: np.ndarray) -> np.ndarray:
-    """Chosen neurons (flat indices over [B, C, H, W]) of values [T, B, C, H, W]; returns [T, neurons]."""
-    return values.reshape(len(values), -1)[:, at]
+def _turns(call: Call, name: str, at: np.ndarray) -> np.ndarray:
+    """When chosen neurons (flat indices over [B, C, H, W]) of a layer run: bool [T, neurons]."""
+    if name not in call.running:
+        return np.ones((len(call.spikes[name]), len(at)), bool)
+    return call.running[name][:, at // call.potentials[name][0].size]
+
+
+def _columns(values: np.ndarray, at: np.ndarray, turns: np.ndarray) -> np.ndarray:
+    """Chosen neurons of values [T, B, C, H, W]: [T, neurons], the steps in which they run first."""
+    order = np.argsort(~turns, axis=0, kind="stable")
+    return np.take_along_axis(values.reshape(len(values), -1)[:, at], order, axis=0)

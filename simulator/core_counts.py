@@ -12,7 +12,7 @@ neurons in every tick; outside its T ticks a layer's biases are switched off, so
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -22,10 +22,12 @@ from nsim.hw_models.mapping.grid import CoreGrid
 from nsim.hw_models.mapping.listed import ListedMapping
 from nsim.hw_models.mapping.mapping import Mapping
 from nsim.hw_models.mapping.rounds import Rounds
+from nsim.simulator import attention
 from nsim.simulator.count_kernels import count_by_unit, sum_by_core
 from nsim.simulator.engine import Call, with_relays
 from nsim.simulator.host_counts import calls_beside_cores
 from nsim.simulator.memory import Memory
+from nsim.simulator.turns import Turns
 
 SENT_EVENTS = ("spike", "packet_out", "tile_local", "hop_x", "hop_y", "chip_crossing")
 """What a spike sets off on the core that fires it."""
@@ -44,14 +46,14 @@ _SENT = slice(-len(SENT_EVENTS), None)
 class EventCounts:
     """Events of one call.
 
-    ``per_core``: event to counts [B, ticks, cores] (int64; float64 for an expectation); ``per_call``: (layer,
-    event) to the count for one image, for what happens beside the cores. Layers of cores: ``mapping``.
+    ``per_core``: event to counts [B, ticks, cores] (int64; float64 for an expectation); ``beside``: (layer,
+    event) to the count of all images, for what happens beside the cores. Layers of cores: ``mapping``.
     ``rounds``: where chips are shared in several; ticks are then counted within the round of the core.
     """
 
     mapping: Mapping | ListedMapping
     per_core: dict[str, np.ndarray]
-    per_call: dict[tuple[str, str], int]
+    beside: dict[tuple[str, str], float]
     rounds: Rounds | None = None
 
     @property
@@ -63,11 +65,14 @@ class EventCounts:
 class CoreCounter:
     """Counts the events of calls on one mapping; the fixed maps are made here, once."""
 
+    rounds: Rounds | None = None
+
     def __init__(self, mapping: Mapping) -> None:
         self.mapping = mapping
         self.network = mapping.laid_out
         self.ticks = mapping.ticks
-        self.per_call = calls_beside_cores(mapping)
+        self._attention = [op for op in self.network.host_ops if op.kind == "attention"]
+        self._switched = [p.name for p in self.network.populations if p.gate is not None]
         self._memory = Memory(kept=2)
         paths: dict[str, list[_Path]] = {name: [] for name in mapping.grids}
         for name, grid in mapping.grids.items():
@@ -96,7 +101,14 @@ class CoreCounter:
                 events[path.event][:, ticks, path.cores] += path.fed.apply(spikes)
                 if path.arrived is not None:
                     events["packet_in"][:, ticks, path.cores] += path.arrived.apply(spikes)
-        return EventCounts(self.mapping, events, self.per_call)
+        for name in self._switched:  # neurons are done; read-out elements take part when they run
+            if name in self._senders or name not in self.mapping.grids:
+                continue
+            ticks, cores = self._window(name)
+            active = events["update_active"][:, ticks, cores]
+            active[:] = self._neurons(name) * call.running[name].T[:, :, None]
+            np.subtract(self._neurons(name), active, out=events["update_idle"][:, ticks, cores])
+        return EventCounts(self.mapping, events, self._beside_played(call))
 
     def _blank(self, batch: int) -> np.ndarray:
         """Counts [events, B, ticks, cores] before a call: neurons idle, read-out elements updated.
@@ -124,16 +136,38 @@ class CoreCounter:
     def expect(self, rate: float) -> EventCounts:
         """Expected events of one image when every neuron fires with probability ``rate`` at every step.
 
-        Every neuron is updated whatever the rate; all else grows with the spikes.
+        Every neuron is updated whatever the rate; all else grows with the spikes. What a router switches runs
+        as often as candidates are selected, k of N.
         """
         shape = (self.network.time_steps, 1)
         ones = {p.name: np.ones((*shape, *p.shape), bool) for p in self.network.neurons}
-        full = self.count(Call(self.network, np.empty((1, 0)), ones, ones, {}))
+        always = dict.fromkeys(self._switched, np.ones(shape, bool))
+        full = self.count(Call(self.network, np.empty((1, 0)), ones, ones, {}, running=always)).per_core
+        shares = [self.network.share(name) for name in self.mapping.grids]
+        # spikes pass between populations that are switched together, so that one share holds for both ends
+        share = np.repeat(shares, [grid.size for grid in self.mapping.grids.values()])
         expected = {
-            event: counts * (1.0 if event.startswith("update") else rate)
-            for event, counts in full.per_core.items()
+            event: counts * share * (1.0 if event.startswith("update") else rate)
+            for event, counts in full.items()
         }
-        return replace(full, per_core=expected)
+        expected["update_idle"] = full["update_idle"] + full["update_active"] - expected["update_active"]
+        beside = self._beside(Turns.expected(self.network))
+        for op in self._attention:
+            products = self.network.time_steps * attention.expected_products(op, rate)
+            beside[op.name, "host_spike_product"] = products
+        return EventCounts(self.mapping, expected, beside, self.rounds)
+
+    def _beside(self, turns: Turns) -> dict[tuple[str, str], float]:
+        """What happens beside the cores, products of spikes apart."""
+        return calls_beside_cores(self.mapping, turns)
+
+    def _beside_played(self, call: Call) -> dict[tuple[str, str], float]:
+        """What a call did beside the cores."""
+        beside = self._beside(Turns.played(call))
+        for op in self._attention:
+            products = attention.products(op, [call.spikes[name] for name in op.inputs])
+            beside[op.name, "host_spike_product"] = int(products.sum())
+        return beside
 
     def _window(self, name: str) -> tuple[slice, slice]:
         """Ticks in which a population runs, and its cores."""

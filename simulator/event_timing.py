@@ -70,7 +70,8 @@ class EventTimer:
         for name, grid in self.mapping.grids.items():
             compartments = grid.used["compartments"].ravel()
             step = tick - self.mapping.times.first_tick[name]
-            if not 0 <= step < network.time_steps:
+            running = call.running.get(name)
+            if not 0 <= step < network.time_steps or not (running is None or running[step, image]):
                 done.append(compartments * self.cost_ps["update_idle"])
             elif name not in call.spikes:  # read-out elements take part in every step and send nothing
                 done.append(compartments * self.cost_ps["update_active"])

@@ -93,7 +93,7 @@ def slowest_core(
     place = counts.mapping.placement
     barrier = calibration.barrier_ns(place.tiles, place.chips)
     happened = {event for event, n in counts.per_core.items() if n.any()}
-    happened |= {event for _, event in counts.per_call}
+    happened |= {event for _, event in counts.beside}
     left_out = tuple(sorted(e for e in happened if calibration.time_ns(e) is None))
     return TickTimes(core_ns, np.full_like(core_ns, barrier), busiest, left_out, buffers, load_ns)
 

@@ -22,16 +22,21 @@ class Flow:
 
 
 def flow(network: Network, grids: dict[str, CoreGrid], rate: np.ndarray | None = None) -> Flow:
-    """Expected packets per time step; ``rate``: spikes per neuron and step of every core (1 if not given).
+    """Expected packets per time step; ``rate``: spikes per neuron and step of every core.
+
+    If it is not given every neuron fires whenever it runs: all of them in every step, those that a router
+    switches in k of N.
 
     A spiking neuron sends one packet to each core that holds a target of it, for every geometry by which it
     reaches that core.
     """
-    parts = [_pairs(network, group, *ends) for group, *ends in _carried(network, grids)]
+    carried = list(_carried(network, grids))
+    parts = [_pairs(network, *ends) for ends in carried]
     empty = [np.zeros(0, np.int64)]
     source, target, neurons = (np.concatenate([p[i] for p in parts] or empty) for i in range(3))
-    packets = neurons.astype(np.float64) if rate is None else neurons * rate[source]
-    return Flow(source, target, packets)
+    shares = [network.share(group[0].source) for group, *_ in carried]
+    running = np.repeat(np.array(shares, np.float64), [len(p[0]) for p in parts])
+    return Flow(source, target, neurons * (running if rate is None else rate[source]))
 
 
 def within_rounds(packets: Flow, ends: tuple[int, ...]) -> Flow:
@@ -59,7 +64,8 @@ def sent(network: Network, grids: dict[str, CoreGrid]) -> Sent:
     total = {"neuron": 0, "analog": 0}
     for group, source, target in _carried(network, grids):
         kind = network.population_by_name[group[0].source].kind
-        total[kind] += int(_pairs(network, group, source, target)[2].sum())
+        neurons = _pairs(network, group, source, target)[2].sum()
+        total[kind] += round(network.share(group[0].source) * int(neurons))
     return Sent(total["neuron"], total["analog"])
 
 

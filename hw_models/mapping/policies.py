@@ -39,9 +39,10 @@ def lay_out(network: Network, policy: Policy, chip: AnyChip) -> Network:
 
 def without_streams(network: Network, policy: Policy) -> Network:
     """The network by a policy, whatever the chip."""
-    _refuse_host_between_layers(network)
+    _refuse_halves(network)
     if policy == "host":
         return replace(factors_on_host(network), streams=policy)
+    _refuse_host_between_layers(network, policy)
     refuse_step_factors(network)
     return expand(network) if policy == "expand" else replace(network, streams=policy)
 
@@ -63,8 +64,8 @@ def why_unsupported(policy: Policy, chip: AnyChip) -> str | None:
     return None
 
 
-def _refuse_host_between_layers(network: Network) -> None:
-    """Raise MappingError for what the host would have to decide or work out between two spiking layers."""
+def _refuse_host_between_layers(network: Network, policy: Policy) -> None:
+    """Raise MappingError for streams that the host must work on, where they do not go through it."""
     for population in network.populations:
         if population.neuron is not None and population.neuron.signed:
             raise MappingError(
@@ -75,6 +76,20 @@ def _refuse_host_between_layers(network: Network) -> None:
         if population.gate is not None or fed:
             op = population.gate.host_op if population.gate is not None else population.host_op
             raise MappingError(
-                f"{population.name}: the host's {op!r} {'feeds' if fed else 'switches'} it at every step, "
-                "which no layout of this version counts. `nsim check` and nsim.simulate play and count it"
+                f"{population.name}: the host's {op!r} {'feeds' if fed else 'switches'} it at every step, so "
+                f"the streams have to go through the host, not {policy!r}; use --policy host"
+            )
+
+
+def _refuse_halves(network: Network) -> None:
+    """Raise MappingError where spikes would reach neurons that are switched otherwise than their source."""
+    kinds = network.population_by_name
+    for p in network.projections:
+        source, target = kinds[p.source], kinds[p.target]
+        between = source.gate if target.gate is None else target.gate
+        if source.kind == "neuron" and source.gate != target.gate and between is not None:
+            raise MappingError(
+                f"{p.name}: {p.target!r} hears {p.source!r}, but {between.host_op!r} does not switch the two "
+                "together: cores would get what they must not add up. Put a stream between them, a sum that "
+                "does not spike"
             )

@@ -56,7 +56,12 @@ def _chain(network: Network, source: Population, reach: int) -> list[Population]
     return [
         # a spike brings the neuron to its threshold at once
         Population(
-            _relay(source.name, i), "neuron", source.shape, NeuronModel(), relay=Relay(source.name, between)
+            _relay(source.name, i),
+            "neuron",
+            source.shape,
+            NeuronModel(),
+            gate=source.gate,
+            relay=Relay(source.name, between),
         )
         for i, between in enumerate(layers, start=1)
     ]

@@ -27,6 +27,7 @@ EVENTS = {
     "config_load": "the configuration of one chip (synapses, axons, neurons) loaded in a call",
     "host_mac": "one multiply-accumulate done by the host",
     "host_elementwise": "one elementwise operation (such as one Swish element) done by the host",
+    "host_spike_product": "one spike times a spike, or a count of such products, by the host (attention)",
     "host_read": "one compartment's value read back to the host in one time step",
     "host_write": "one value sent from the host to a core",
 }

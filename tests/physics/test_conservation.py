@@ -157,7 +157,7 @@ def energy_pj(counts: EventCounts, calibration: Calibration) -> float:
     """Price one call."""
     times = analytic_times(counts, calibration)
     rows = [("layer", event, int(n.sum())) for event, n in counts.per_core.items()]
-    rows += [(layer, event, n) for (layer, event), n in counts.per_call.items()]
+    rows += [(layer, event, n) for (layer, event), n in counts.beside.items()]
     events = pd.DataFrame(rows, columns=["layer", "event", "count"]).assign(sampler_step=0, core=0)
     latency = pd.DataFrame({"sampler_step": 0, "time_ns": (times.core_ns + times.barrier_ns).ravel()})
     return price(Activity(events, latency, counts.mapping.chips), calibration).total_pj

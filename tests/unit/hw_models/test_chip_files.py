@@ -197,6 +197,7 @@ OFF_CORE = {
     "config_load": (None, 4.65e9),
     "host_mac": (900.0, None),
     "host_elementwise": (900.0, None),
+    "host_spike_product": (900.0, None),
     "host_read": (None, None),
     "host_write": (None, None),
 }

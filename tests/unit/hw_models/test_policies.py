@@ -161,7 +161,6 @@ def test_what_the_host_does_for_streams() -> None:
         ("shortcut", "host_mac"): 5 * 9 * 8,
         ("r", "host_elementwise"): 5 * (36 + 36),  # the shortcut's BatchNorm, and its sum with b's part
         ("c", "host_write"): 5 * 36,
-        ("encode", "host_mac"): 18,
         ("encode", "host_write"): 18,
         ("a", "bias_write"): 2 * 18,
         ("b", "bias_write"): 6 * 18,

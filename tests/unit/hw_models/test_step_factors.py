@@ -16,6 +16,7 @@ from nsim.hw_models.mapping.step_factors import factors_on_host
 from nsim.simulator.core_counts import CoreCounter
 from nsim.simulator.engine import Engine
 from nsim.simulator.host_counts import streams_on_host
+from nsim.simulator.turns import Turns
 from nsim.workloads.random_weights import random_unet
 from nsim.workloads.sddpm import SDDPMConfig
 from tests.networks import map_on
@@ -59,7 +60,7 @@ def test_no_core_has_to_multiply(laid_out: Network) -> None:
 
 
 def test_every_factor_is_an_operation_and_a_transfer_either_way(laid_out: Network) -> None:
-    kinds, counts = laid_out.population_by_name, streams_on_host(laid_out)
+    kinds, counts = laid_out.population_by_name, streams_on_host(laid_out, Turns.expected(laid_out))
     size = kinds["downblocks.0.neuron2"].size
     own = "downblocks.0.conv1.tsmconv sum"
     assert counts[own, "host_read"] == counts["downblocks.0.neuron2", "host_write"] == 5 * size
@@ -71,7 +72,8 @@ def test_every_factor_is_an_operation_and_a_transfer_either_way(laid_out: Networ
     # a residual sum: the factor and the addition; what is added to has none of its own
     assert counts["downblocks.0", "host_elementwise"] == 5 * 2 * kinds["downblocks.0"].size
     # a shortcut's factor comes with its bias, as without one
-    plain = streams_on_host(without_streams(unet(temporal=False), "host"))
+    without = without_streams(unet(temporal=False), "host")
+    plain = streams_on_host(without, Turns.expected(without))
     name = next(name for name, event in counts if "shortcut" in name and event == "host_mac")
     assert counts[name, "host_mac"] == plain[name.removesuffix(".tsmconv"), "host_mac"]
 

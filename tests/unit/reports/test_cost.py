@@ -60,6 +60,17 @@ def test_a_run_is_refused_before_it_starts(tiny_network: Network, monkeypatch: p
         check_run(mapping, None, 10_000, "analytic", "all")
 
 
+def test_a_papers_table_is_refused_before_it_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert str(cost.check_reproduce()) == "about 60 s, 4.0 GB of memory (estimate)"
+    monkeypatch.setattr(cost, "available_bytes", lambda: 3e9)
+    with pytest.raises(RunError) as error:
+        cost.check_reproduce()
+    assert str(error.value) == (
+        "sddpm-table3: its network of 67 million weights needs about 4.0 GB of memory (estimate), 3.0 GB are "
+        "free; it takes a machine with more"
+    )
+
+
 def test_workers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sweep_cost, "available_bytes", lambda: 7e9)
     monkeypatch.setattr("os.cpu_count", lambda: 8)

@@ -56,7 +56,7 @@ def test_time_and_energy_at_full_rate_are_those_of_a_call(mapping: Mapping, tiny
     energy = estimate.time_ns * (104 + 65)
     for event, count in counts.per_core.items():
         energy += int(count.sum()) * (BOARDFIT.energy_pj(event) or 0.0)
-    for (_, event), count in counts.per_call.items():
+    for (_, event), count in counts.beside.items():
         energy += count * (BOARDFIT.energy_pj(event) or 0.0)
     assert estimate.report.total_pj == pytest.approx(energy, rel=1e-12)
     assert estimate.report.uncosted == ()

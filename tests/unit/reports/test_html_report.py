@@ -69,6 +69,11 @@ def test_numbers_are_the_runs(page: str, run: Run) -> None:
     for row in run.report.by_cause().itertuples(index=False):
         assert f">{row.cause}</td>" in text
         assert f">{row.count:,.0f}</td>" in text
+    table = text[text.index("By layer, as traced and as laid out, whole run") :]
+    for row in run.layer_operations().itertuples(index=False):
+        cells = table[table.index(f"<td>{row.layer}</td>") :].partition("</tr>")[0]
+        for count in (row.traced_ac, row.traced_mac, row.laid_out_ac, row.laid_out_mac):
+            assert f">{count / 1e6:,.3f}</td>" in cells
     for name in run.report.unknown:
         assert f"{name.replace('_', ' ')}: " in text
     assert run.manifest["chip_sha256"] in text and "weights (random)" in text

@@ -73,12 +73,14 @@ def test_first_readers() -> None:
 
 
 def test_what_nothing_on_cores_reads_stands_beside() -> None:
-    operations = pd.DataFrame({"layer": ["conv", "tail"], "ac": [3, 0], "graded_ac": [0, 1], "mac": [0, 5]})
+    operations = pd.DataFrame(
+        {"layer": ["conv", "tail"], "ac": [3, 0], "graded_ac": [0, 1], "mac": [0, 5]}
+    ).assign(spike_product=[0, 7])
     counts = pd.DataFrame(
         {
-            "layer": ["n", "tail", "n", "chip"],
-            "event": ["synaptic_event_conv", "host_mac", "spike", "state_reset"],
-            "count": [6, 5, 9, 1],
+            "layer": ["n", "tail", "n", "tail", "chip"],
+            "event": ["synaptic_event_conv", "host_mac", "spike", "host_spike_product", "state_reset"],
+            "count": [6, 5, 9, 7, 1],
         }
     )
     rows = layer_operations(operations, counts, {"conv": "n"}, ["n", "silent"])
@@ -87,6 +89,8 @@ def test_what_nothing_on_cores_reads_stands_beside() -> None:
         "traced_ac": [3, 0, 0],
         "traced_graded_ac": [0, 0, 1],
         "traced_mac": [0, 0, 5],
+        "traced_spike_product": [0, 0, 7],
         "laid_out_ac": [6, 0, 0],
         "laid_out_mac": [0, 0, 5],
+        "laid_out_spike_product": [0, 0, 7],
     }

@@ -24,8 +24,8 @@ def test_papers_rule() -> None:
         "papers_rule_pj_per_ac": 0.9,
         "papers_rule_pj_per_mac": 4.6,
         "ann_twin_macs": 1000,
-        "as_traced": {"ac": 200.0, "graded_ac": 50.0, "mac": 10.0},
-        "as_laid_out": {"ac": 400.0, "graded_ac": 0.0, "mac": 0.0},
+        "as_traced": {"ac": 200.0, "graded_ac": 50.0, "mac": 10.0, "spike_product": 0.0},
+        "as_laid_out": {"ac": 400.0, "graded_ac": 0.0, "mac": 0.0, "spike_product": 0.0},
         "energy_pj": 5e6,
     }
     axes = model_plots.papers_rule(facts, TITLE).axes[0]

@@ -57,7 +57,7 @@ def test_time_and_energy_add_up(mapping: Mapping, chips: int) -> None:
     energy = chips * estimate.time_ns * (104 + 65)  # of every chip, loading or not
     for event, count in counts.per_core.items():
         energy += count.sum() * (boardfit.energy_pj(event) or 0.0)
-    for (_, event), count in counts.per_call.items():
+    for (_, event), count in counts.beside.items():
         energy += count * (boardfit.energy_pj(event) or 0.0)
     assert estimate.report.total_pj == pytest.approx(energy, rel=1e-12)
     assert estimate.report.total_pj == estimate.report.cells["energy_pj"].sum()
@@ -65,8 +65,8 @@ def test_time_and_energy_add_up(mapping: Mapping, chips: int) -> None:
     assert row.spikes_kept == counts.per_core["host_read"].sum() > 0
     assert row.cores_sent_to == counts.per_core["host_write"].sum()
     assert "config_load" in estimate.report.unknown and estimate.report.uncosted == ()
-    assert counts.per_call["chip", "config_load"] == loads
-    assert counts.per_call.get(("chip", "state_reset"), 0) == chips - 1
+    assert counts.beside["chip", "config_load"] == loads
+    assert counts.beside.get(("chip", "state_reset"), 0) == chips - 1
 
 
 @pytest.mark.parametrize("chips", [1, 2, 5])
@@ -88,7 +88,7 @@ def test_nothing_is_lost_between_rounds(mapping: Mapping, chips: int) -> None:
     )
     waiting = held[shared.resident].sum() * sum(shared.rounds.ticks[1:])
     visited = total["update_idle"] + total["update_active"]
-    visited += sum(n for (_, event), n in other.per_call.items() if event == "update_idle")
+    visited += sum(n for (_, event), n in other.beside.items() if event == "update_idle")
     assert visited == in_own_round + waiting
 
 

@@ -36,14 +36,13 @@ def test_files(run: Run) -> None:
     found = sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
     steps = [
         f"{table}/{step:04d}.parquet"
-        for table in ("events", "latency", "links", "operations", "times")
+        for table in ("beside", "events", "latency", "links", "operations", "times")
         for step in range(STEPS)
     ]
     steps += [f"states/{step:04d}.npy" for step in range(STEPS)]
     assert found == sorted(
         [
             *steps,
-            "beside_cores.parquet",
             "capacities.parquet",
             "chip.yaml",
             "cores.parquet",

@@ -192,7 +192,7 @@ def test_full_rate_is_a_call_in_which_every_neuron_fires(tiny_network: Network) 
     ones = {p.name: np.ones((tiny_network.time_steps, 1, *p.shape), bool) for p in tiny_network.neurons}
     call = Call(tiny_network, np.zeros((1, 1, 8, 8)), ones, ones, {})
     counted, full, half = counter.count(call), counter.expect(1.0), counter.expect(0.5)
-    assert counted.per_call == full.per_call == half.per_call
+    assert counted.beside == full.beside == half.beside
     for event in CORE_EVENTS:
         assert full.per_core[event].dtype == np.float64
         np.testing.assert_array_equal(full.per_core[event], counted.per_core[event], event)

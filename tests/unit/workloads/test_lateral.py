@@ -12,11 +12,8 @@ import pytest
 import torch
 from torch import nn
 
-from nsim.errors import MappingError
 from nsim.frontends.lower import lower
 from nsim.frontends.network import Network
-from nsim.hw_models.catalog import load_chip
-from nsim.hw_models.mapping.policies import lay_out
 from nsim.simulator import attention
 from nsim.simulator.engine import Call, Engine
 from nsim.workloads.lateral import LateralConfig, LateralRouter, LateralTransformer, SpikingAttention
@@ -204,13 +201,3 @@ def test_weights_at_the_papers_sizes(width: int, heads: int, substructure: str, 
         )
     weights = sum(p.weight.numel() for p in module.blocks.modules() if isinstance(p, nn.Conv2d))
     assert weights / 1e6 == pytest.approx(millions, abs=0.05)
-
-
-def test_a_layout_that_would_not_count_the_host_is_refused() -> None:
-    network, _, _, _ = played(SMALL)
-    with pytest.raises(MappingError) as refused:
-        lay_out(network, "host", load_chip("loihi"))
-    assert str(refused.value) == (
-        "blocks.0.attention.map: the host's 'blocks.0.attention' feeds it at every step, which no layout "
-        "of this version counts. `nsim check` and nsim.simulate play and count it"
-    )

@@ -16,6 +16,7 @@ from nsim.workloads.spiking_diffusion import SDID, Decoder, NearestCode, Spiking
 from nsim.workloads.train_spiking_diffusion import (
     TokenTraining,
     code_index,
+    order_codes,
     post_synaptic,
     sdid_loss,
     tokens_of,
@@ -91,6 +92,18 @@ def test_codes_are_the_encoders() -> None:
     features = torch.rand(3, 4, 2, 2, generator=torch.Generator().manual_seed(0))
     expected = NearestCode(vae.vq_layer.embeddings)(features)[:, 0].long()
     assert torch.equal(code_index(vae, features), expected)
+
+
+def test_codes_in_order_are_the_same_codes() -> None:
+    _, vae = random_spiking_diffusion(TINY, 0)
+    images = torch.from_numpy(IMAGES) / 2.0
+    before, tokens = vae.vq_layer.embeddings.weight.detach().clone(), tokens_of(vae, images)
+    order_codes(vae)
+    after, again = vae.vq_layer.embeddings.weight, tokens_of(vae, images)
+    assert torch.equal(before[tokens], after[again])
+    along = np.linalg.svd((before - before.mean(0)).numpy(), full_matrices=False)[2][0]
+    steps = np.diff(after.detach().numpy() @ along)
+    assert (steps > 0).all() or (steps < 0).all()
 
 
 def test_tokens_are_indices_of_codes() -> None:
