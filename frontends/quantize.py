@@ -27,9 +27,10 @@ def quantize(
 
     A projection's step is the smallest power of two at which its largest weight keeps to ``weight_bits``
     bits; a population's unit is the smallest step into it. Populations that pass an analog stream on
-    unchanged share one unit. ``one_step_per_target``: all weights into a population have the largest of their
-    steps, for a core whose neurons have one set of weights for all inputs (TrueNorth). Weights and biases are
-    rounded to the nearest integer, halves to even. Raises
+    unchanged share one unit. ``one_step_per_target``, for cores whose neurons have one set of a few weights
+    for all inputs (TrueNorth): all weights into a population share a step, the power of two that leaves the
+    least squared error, and what is beyond ``weight_bits`` bits is cut off. Weights and biases are rounded to
+    the nearest integer, halves to even. Raises
     QuantizeError for a network that is quantised already, and for weight bits beyond 2 to 16.
     """
     check_weight_bits(weight_bits)
@@ -42,7 +43,7 @@ def quantize(
         raise QuantizeError(f"{network.name} is quantised already")
     steps = {id(p): _step(network, p, weight_bits) for p in network.projections if _is_weighted(network, p)}
     if one_step_per_target:
-        steps = _largest_by_target(network, steps)
+        steps = _step_by_target(network, steps, weight_bits)
     units = _units(network, steps, weight_bits)
     populations = []
     for population in network.populations:
@@ -56,7 +57,7 @@ def quantize(
     projections = tuple(
         p
         if network.population_by_name[p.source].kind == "source"
-        else _quantised(network, p, steps.get(id(p)), units)
+        else _quantised(network, p, steps.get(id(p)), units, weight_bits)
         for p in network.projections
     )
     return replace(network, populations=tuple(populations), projections=projections)
@@ -108,13 +109,29 @@ def _step(network: Network, projection: Projection, weight_bits: int) -> float:
     return 1.0 if largest == 0 else _power_of_two(largest / (2 ** (weight_bits - 1) - 1))
 
 
-def _largest_by_target(network: Network, steps: dict[int, float]) -> dict[int, float]:
-    """For every projection the largest step into its target."""
-    into: dict[str, float] = {}
-    weighted = [p for p in network.projections if id(p) in steps]
-    for p in weighted:
-        into[p.target] = max(into.get(p.target, 0.0), steps[id(p)])
-    return {id(p): into[p.target] for p in weighted}
+def _step_by_target(network: Network, steps: dict[int, float], weight_bits: int) -> dict[int, float]:
+    """For every projection the step of least squared error for all weights into its target.
+
+    From the largest of their own ``steps``, at which nothing is cut off, down by halves.
+    """
+    into: dict[str, list[Projection]] = {}
+    for p in network.projections:
+        if id(p) in steps:
+            into.setdefault(p.target, []).append(p)
+    found = {}
+    for projections in into.values():
+        weights = np.concatenate([_weights(network, p).ravel() for p in projections])
+        largest = max(steps[id(p)] for p in projections)
+        halved = [largest / 2**n for n in range(weight_bits + 1)]
+        errors = [np.square(_rounded(weights, s, weight_bits) * s - weights).sum() for s in halved]
+        found.update({id(p): halved[int(np.argmin(errors))] for p in projections})
+    return found
+
+
+def _rounded(weights: np.ndarray, step: float, weight_bits: int) -> np.ndarray:
+    """The nearest integers of ``weight_bits`` bits, the same range on both sides of 0."""
+    largest = 2 ** (weight_bits - 1) - 1
+    return np.clip(np.rint(weights / step), -largest, largest)
 
 
 def _power_of_two(value: float) -> float:
@@ -156,14 +173,14 @@ def _bias(network: Network, population: Population) -> np.ndarray:
 
 
 def _quantised(
-    network: Network, projection: Projection, step: float | None, units: dict[str, float]
+    network: Network, projection: Projection, step: float | None, units: dict[str, float], weight_bits: int
 ) -> Projection:
     source = network.population_by_name[projection.source]
     sent = 1.0 if source.kind == "neuron" else units[source.name]
     unit = units[projection.target]
     if step is None:
         return replace(projection, shift=_exponent(sent / unit))
-    integers = np.rint(_weights(network, projection) / step)
+    integers = _rounded(_weights(network, projection), step, weight_bits)
     smallest = np.min_scalar_type(-int(np.abs(integers).max(initial=0)) - 1)
     kernel = replace(projection.kernel, weight=integers.astype(smallest))
     if projection.kernel.is_identity:  # a scaled identity is a depthwise 1x1 kernel

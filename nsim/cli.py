@@ -20,6 +20,7 @@ from nsim.cli_options import (
     JsonOption,
     ModelArgument,
     MultiplexOption,
+    PartialSumsOption,
     PlacementOption,
     PolicyOption,
     PSPOption,
@@ -79,6 +80,7 @@ def map_command(
     schedule: ScheduleOption = "pipelined",
     weight_bits: WeightBitsOption = None,
     multiplex: MultiplexOption = None,
+    partial_sums: PartialSumsOption = "none",
     time_steps: TimeStepsOption = None,
     v_threshold: ThresholdOption = None,
     psp: PSPOption = "code",
@@ -112,9 +114,9 @@ def map_command(
         estimates = static_estimates(mapping, rate, mapping.chip.calibration(calibration))
         said = mapping_facts(mapping, estimates) if as_json else mapping_tables(mapping, estimates)
     else:
-        layout = cut_into_cores(loaded, chip, policy, schedule, weight_bits, at_hand)
+        layout = cut_into_cores(loaded, chip, policy, schedule, weight_bits, partial_sums, at_hand)
         said = layout_facts(layout, rate) if as_json else layout_tables(layout, rate)
-    show_with_policies(said, loaded, chip, rate, calibration, schedule, weight_bits)
+    show_with_policies(said, loaded, chip, rate, calibration, schedule, weight_bits, partial_sums)
 
 
 @app.command()

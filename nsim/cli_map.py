@@ -9,6 +9,7 @@ from nsim.cli_output import show
 
 if TYPE_CHECKING:
     from nsim.frontends.model import Model
+    from nsim.hw_models.mapping.crossbar import PartialSums
     from nsim.hw_models.mapping.mapping import Mapping
     from nsim.hw_models.mapping.place import Order
     from nsim.hw_models.mapping.schedule import Schedule
@@ -22,12 +23,13 @@ def show_with_policies(
     calibration: str | None,
     schedule: Schedule,
     weight_bits: int | None,
+    partial_sums: PartialSums,
 ) -> None:
     """Show facts (as JSON) or tables of a layout, and what every policy would take instead."""
     from nsim.reports.footprint import policies_side_by_side
     from nsim.reports.layout_tables import policy_tables
 
-    compared = policies_side_by_side(model, chip, rate, calibration, schedule, weight_bits)
+    compared = policies_side_by_side(model, chip, rate, calibration, schedule, weight_bits, partial_sums)
     if isinstance(said, dict):
         show(said | {"policies": [asdict(footprint) for footprint in compared]})
     else:

@@ -64,6 +64,10 @@ WeightBitsOption = Annotated[
     int | None,
     typer.Option(help="Round weights to so many bits, as laid out, and play integers; real ones otherwise."),
 ]
+PartialSumsOption = Annotated[
+    Literal["none", "relay"],
+    typer.Option(help="On crossbars: each neuron's sum on one core, or in parts that relays send, slowly."),
+]
 PlacementOption = Annotated[
     Literal["optimised", "row-major"], typer.Option(help="Where cores go: few packets x hops, or in order.")
 ]

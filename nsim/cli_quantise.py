@@ -16,6 +16,9 @@ def quantise(
     policy: Annotated[
         Literal["expand", "host"], typer.Option(help="Whose synapses are rounded: see `nsim map --policy`.")
     ] = "expand",
+    chip: Annotated[
+        str, typer.Option(help="Whose integers; on crossbars all weights into a layer share one step.")
+    ] = "loihi",
     sampler: Annotated[str, typer.Option(help="Trajectory whose calls are compared.")] = "ddim:10",
     images: Annotated[int, typer.Option(help="Images of the trajectory.", min=1)] = 4,
     seed: Annotated[int, typer.Option(help="Seed of the noise.", min=0)] = 0,
@@ -32,6 +35,6 @@ def quantise(
 
     loaded = nsim.load(model, time_steps, v_threshold)
     with progress_bar("layers") as progress:
-        loss = rounding_loss(loaded, weight_bits, policy, sampler, images, seed, progress)
+        loss = rounding_loss(loaded, weight_bits, policy, sampler, images, seed, progress, chip)
     facts = rounding_facts(loaded, weight_bits, policy, loss)
     show(facts if as_json else rounding_tables(facts))

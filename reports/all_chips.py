@@ -11,7 +11,9 @@ from rich.table import Column, Table
 
 from nsim.frontends.model import Model
 from nsim.hw_models.catalog import load_any_chip
+from nsim.hw_models.mapping.crossbar import PartialSums
 from nsim.hw_models.mapping.policies import POLICIES, why_unsupported
+from nsim.hw_models.spec import CrossbarChip
 from nsim.provenance import provenance
 from nsim.reports.footprint import Footprint, footprint
 from nsim.reports.layout_tables import footprint_cells
@@ -27,6 +29,9 @@ COLUMNS = (
     "uJ per call",
     "ms per call",
 )
+
+ON_CROSSBARS: tuple[tuple[int | None, PartialSums], ...] = ((2, "none"), (2, "relay"))
+"""Weight bits and way of sums that are tried on a crossbar: ternary weights, the sparest there are."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +63,8 @@ def on_all_chips(
 ) -> list[OnChip]:
     """Lay out every model, and its decoder where it has one, on every chip; see `footprint`.
 
-    A policy that a chip cannot have, whatever the model, is left out.
+    A policy that a chip cannot have, whatever the model, is left out. On crossbars weights are ternary, and
+    sums whole, then in parts.
     """
     parts = [part for model in models for part in (model, model.decoder_alone) if part is not None]
     wanted = [(part, chip) for part in parts for chip in chips]
@@ -66,8 +72,10 @@ def on_all_chips(
     for done, (part, chip) in enumerate(wanted, start=1):
         loaded = load_any_chip(chip)
         possible = [policy for policy in POLICIES if why_unsupported(policy, loaded) is None]
-        found = [footprint(part, chip, policy, rate) for policy in possible]
-        rows.extend(OnChip(part.name, part.weights, one) for one in _equals_together(found))
+        ways = ON_CROSSBARS if isinstance(loaded, CrossbarChip) else ((None, "none"),)
+        for bits, sums in ways:
+            found = [footprint(part, chip, p, rate, weight_bits=bits, partial_sums=sums) for p in possible]
+            rows.extend(OnChip(part.name, part.weights, one) for one in _equals_together(found))
         if progress is not None:
             progress(done, len(wanted))
     return rows
@@ -128,7 +136,8 @@ def all_chips_markdown(rows: Sequence[OnChip], rate: float) -> str:
 
 
 def _cells(row: OnChip) -> tuple[str, ...]:
-    return (row.model, row.footprint.chip, row.footprint.policy, *footprint_cells(row.footprint))
+    of = row.footprint
+    return (row.model, of.chip, " ".join(filter(None, (of.policy, of.options))), *footprint_cells(of))
 
 
 def _weights(rows: Sequence[OnChip]) -> list[str]:

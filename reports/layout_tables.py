@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.table import Column, Table
 
-from nsim.hw_models.mapping.layout import Layout
+from nsim.hw_models.mapping.layout import CrossbarLayout, Layout
 from nsim.reports.footprint import Footprint, footprint_of
 
 UNKNOWN = "unknown"
@@ -16,9 +16,10 @@ UNKNOWN = "unknown"
 def layout_facts(layout: Layout, rate: float) -> dict[str, Any]:
     """What `nsim map` says of a chip that networks are laid out on but not simulated, as plain values."""
     binding = layout.binding()
+    beside = layout.cut.beside if isinstance(layout, CrossbarLayout) else ()
     return {
         "model": layout.model.name,
-        "weights": layout.model.weights,
+        "weights": layout.weights,
         **asdict(footprint_of(layout, rate)),
         "assumed_firing_rate": rate,
         "utilization": {r: {"used": u, "max": m} for r, (u, m) in layout.utilization().items()},
@@ -35,6 +36,8 @@ def layout_facts(layout: Layout, rate: float) -> dict[str, Any]:
             }
             for name, grid in layout.grids.items()
         ],
+        "beside_layers": [asdict(item) for item in beside],
+        "ticks_per_time_step": layout.cut.times.step if isinstance(layout, CrossbarLayout) else 1,
     }
 
 
@@ -62,7 +65,18 @@ def layout_tables(layout: Layout, rate: float) -> list[Table | str]:
     for resource, total in facts["utilization"].items():
         share = f"{total['used'] / total['max']:.0%}"
         use.add_row(resource.replace("_", " "), f"{total['used']:,}", f"{total['max']:,}", share)
-    return [head, layers, use]
+    return [head, layers, use, *_beside_layers(facts)]
+
+
+def _beside_layers(facts: dict[str, Any]) -> list[Table | str]:
+    """On crossbars: what relay neurons there are, by task, and how long a time step is."""
+    if not facts["beside_layers"]:
+        return []
+    table = Table("beside the layers", _right("cores"), _right("neurons"))
+    for task in dict.fromkeys(item["task"] for item in facts["beside_layers"]):
+        own = [item for item in facts["beside_layers"] if item["task"] == task]
+        table.add_row(task, *(f"{sum(item[of] for item in own):,}" for of in ("cores", "neurons")))
+    return [table, f"A time step takes {facts['ticks_per_time_step']} ticks."]
 
 
 def policy_tables(footprints: list[Footprint], rate: float) -> list[Table | str]:

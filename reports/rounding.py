@@ -20,9 +20,12 @@ from nsim.errors import RunError
 from nsim.frontends.model import Model
 from nsim.frontends.network import Network
 from nsim.frontends.quantize import dequantize, quantize
+from nsim.hw_models.catalog import load_any_chip
 from nsim.hw_models.mapping.policies import Policy, without_streams
+from nsim.hw_models.spec import CrossbarChip
 from nsim.reports.run_sampler import Progress
 from nsim.simulator.engine import Call, Engine
+from nsim.simulator.integers import arithmetic_of
 from nsim.workloads.samplers import initial_noise, parse_sampler, trajectory
 
 SAMPLER = "ddim:10"
@@ -32,7 +35,7 @@ COLUMNS = ["layer", "neurons", "rate_real", "rate_rounded", "spike_differences",
 
 @dataclass(frozen=True, eq=False)
 class RoundingLoss:
-    """Against float64, over ``calls`` calls of ``images`` images.
+    """Against float64, over ``calls`` calls of ``images`` images, in the integers of ``chip``.
 
     ``layers``: one row per layer of the layout, in network order: neurons; spikes per neuron and time step,
     real and rounded; spikes that differ, of all neurons, time steps, images and calls, and the share that
@@ -46,6 +49,7 @@ class RoundingLoss:
     eps_error: float
     calls: int
     images: int
+    chip: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,19 +69,22 @@ def rounding_loss(
     images: int = 4,
     seed: int = 0,
     progress: Progress | None = None,
+    chip: str = "loihi",
 ) -> RoundingLoss:
     """Play a trajectory in float64, and each of its calls with weights of ``weight_bits`` bits.
 
-    The weights that are rounded are those of the layout by ``policy``. QuantizeError for bits that cannot be
+    The weights that are rounded are those of the layout by ``policy``, the integers those of ``chip``; on
+    crossbars all weights into a layer share one step (see `quantize`). QuantizeError for bits that cannot be
     had, MappingError for a policy that cannot be, RunError for a sampler that is not known.
     """
     if images < 1:
         raise RunError(f"{images} images: at least 1 is needed")
     real = without_streams(model.network, policy)
-    rounded = quantize(real, weight_bits)
+    whose = load_any_chip(chip)
+    rounded = quantize(real, weight_bits, one_step_per_target=isinstance(whose, CrossbarChip))
     played = _trajectory(real, sampler, images, seed)
     eps = [p.call.eps for p in played]
-    integer = Engine(rounded, "int")
+    integer = Engine(rounded, "int", arithmetic=arithmetic_of(whose))
     again = [integer.call(p.x, p.t) for p in played]
     layers = [p for p in real.populations if p.kind != "source"]
     steps, rows = dequantize(rounded), []
@@ -92,7 +99,7 @@ def rounding_loss(
     differ = frame["spike_differences"].sum()
     seen = real.time_steps * images * len(played) * sum(p.size for p in real.neurons)
     error = _eps_error([call.eps for call in again], eps)
-    return RoundingLoss(frame, float(1 - differ / seen), error, len(played), images)
+    return RoundingLoss(frame, float(1 - differ / seen), error, len(played), images, whose.name)
 
 
 def _trajectory(network: Network, sampler: str, images: int, seed: int) -> list[_Played]:
@@ -146,6 +153,7 @@ def rounding_facts(model: Model, weight_bits: int, policy: Policy, loss: Roundin
         "weights": model.weights,
         "weight_bits": weight_bits,
         "policy": policy,
+        "chip": loss.chip,
         "calls": loss.calls,
         "images": loss.images,
         "agreement": loss.agreement,
@@ -167,7 +175,7 @@ def rounding_tables(facts: dict[str, Any]) -> list[Table | str]:
         column.justify = "right"
     return [
         f"{facts['model']}, weights: {facts['weights']}, rounded to {facts['weight_bits']} bits as laid out "
-        f"by {facts['policy']}, against float64",
+        f"by {facts['policy']}, in the integers of {facts['chip']}, against float64",
         table,
         f"{facts['calls']} calls of {facts['images']} image(s), each from where float64 had come to: "
         f"{facts['agreement']:.2%} of spikes and silences agree, eps is off by {facts['eps_error']:.2%} "

@@ -16,8 +16,9 @@ from nsim.hw_models.spec import ChipSpec
 from nsim.simulator.algorithm_counts import algorithm_counts
 from nsim.simulator.core_counts import CORE_EVENTS, CoreCounter, EventCounts
 from nsim.simulator.cycle_timing import CycleTimer
-from nsim.simulator.engine import Call, Engine, IntegerArithmetic, Precision
+from nsim.simulator.engine import Call, Engine, Precision
 from nsim.simulator.event_timing import EventTimer
+from nsim.simulator.integers import arithmetic_of
 from nsim.simulator.link_loads import LinkCounter
 from nsim.simulator.timing import TickTimes, analytic_times
 
@@ -91,11 +92,7 @@ class StepMeter:
 
 def engine_of(mapping: Mapping, precision: Precision, threads: int | None = None) -> Engine:
     """What plays a mapping's network; integers in the widths of the chip's state, where its file has them."""
-    widths = mapping.chip.arithmetic
-    arithmetic = (
-        None if widths is None else IntegerArithmetic(widths.potential_bits.value, widths.decay_bits.value)
-    )
-    return Engine(mapping.played, precision, threads, arithmetic)
+    return Engine(mapping.played, precision, threads, arithmetic_of(mapping.chip))
 
 
 def _events_table(counts: EventCounts, before: int, after: int) -> pa.Table:

@@ -54,6 +54,7 @@ class Target:
 
     def __init__(self, current: np.ndarray, constant: np.ndarray) -> None:
         self.current = current
+        self.constant = constant
         self._constant = np.tile(constant, (len(current), 1))
         self._begun = np.zeros(current.shape[-1], bool)
 

@@ -17,6 +17,7 @@ from nsim.errors import RunError
 from nsim.frontends.network import HostOp, Network, NeuronModel, Population, Projection
 from nsim.simulator import host_ops
 from nsim.simulator.call_state import CallState, Target
+from nsim.simulator.integers import IntegerArithmetic
 from nsim.simulator.neuron_kernels import (
     integer_reset,
     integer_threshold,
@@ -39,20 +40,6 @@ host's."""
 HOST_TYPES = {"float32": np.float32, "float64": np.float64, "int": np.float32}
 
 
-@dataclass(frozen=True)
-class IntegerArithmetic:
-    """Widths of a chip's state: potentials saturate at +-(2^(potential_bits - 1) - 1), a leak multiplies them
-    by a fraction of ``decay_bits`` bits and cuts toward zero. The defaults are Loihi's."""
-
-    potential_bits: int = 24
-    decay_bits: int = 12
-
-    @property
-    def limit(self) -> int:
-        """Largest magnitude of a potential."""
-        return (1 << (self.potential_bits - 1)) - 1
-
-
 @dataclass(frozen=True, eq=False)
 class Call:
     """What one denoiser call did.
@@ -60,7 +47,8 @@ class Call:
     ``eps`` [B, C, H, W]; ``spikes`` and ``active``: population name to bool [T, B, C, H, W] (active: the
     neuron's state or input was not zero at that step); ``potentials``: the state after the last step
     [B, C, H, W]; ``currents``: input of every neuron [T, B, C, H, W], when asked for. In ``int`` precision
-    both are integers, in the population's ``unit``, potentials counted from the resting value.
+    both are integers, in the population's ``unit``, potentials in the arithmetic's fractions of it and
+    counted from the resting value.
     ``running``: for populations with a gate, in which time steps and for which images they ran: bool [T, B].
     ``signs``: spikes of signed neurons with their sign, int8 [T, B, C, H, W]; ``spikes`` says where they are.
     """
@@ -218,7 +206,7 @@ class Engine:
             self._project(projection, population, state, target)
         target.fill((0, c))
         if self.integer:
-            self._check_range(population, state)
+            self._check_range(population, target, state)
         if population.gate is not None:
             current[~state.running[population.name]] = 0
         if population.neuron is None:
@@ -239,7 +227,7 @@ class Engine:
         """Keep analog values within the width of a potential; the largest is remembered."""
         images = current.reshape(-1, *current.shape[2:])
         largest = np.zeros(len(images), np.int64)
-        limit = self.arithmetic.limit
+        limit = self.arithmetic.limit >> self.arithmetic.unit_bits
         state.tasks.run(len(images), lambda a, b: saturate(a, b, limit, images, largest))
         state.largest[population.name] = int(largest.max())
 
@@ -260,18 +248,29 @@ class Engine:
             self._memory = np.empty(size, dtype)
         return self._memory[:size].reshape(shape)
 
-    def _check_range(self, population: Population, state: CallState) -> None:
-        """Refuse a population whose currents could leave 32 bits, whatever spikes come."""
-        bound = 0.0 if population.bias is None else float(np.abs(population.bias).max(initial=0))
+    def _check_range(self, population: Population, target: Target, state: CallState) -> None:
+        """Refuse a population whose currents could leave 32 bits, whatever spikes come, or leave the width of
+        the chip's, where they are that large."""
+        bound, from_image = float(np.abs(target.constant).max(initial=0)), False
         for projection in self.network.incoming(population.name):
             if projection.shift is not None:
                 sent = state.items_of(projection.source).largest
                 bound += largest_sum(projection.kernel) * sent * 2.0**projection.shift
+            else:
+                from_image = True
         if bound > CURRENT_LIMIT:
             raise RunError(
                 f"{population.name}: currents could reach {bound:.3g} units, more than the {CURRENT_LIMIT:,} "
                 "that a sum may hold; quantise with fewer weight bits"
             )
+        most = self.arithmetic.current_limit
+        if most < CURRENT_LIMIT and (from_image or bound > most):
+            reached = int(max(target.current.max(initial=0), -target.current.min(initial=0)))
+            if reached > most:
+                raise RunError(
+                    f"{population.name}: a current of {reached:,} units; beyond {most:,} the chip's would "
+                    "wrap. Quantise with fewer weight bits"
+                )
 
     def _on_grid(self, value: np.ndarray, population: Population) -> np.ndarray:
         """What the host computed, as a current of ``population``: in integers, rounded to its unit."""
@@ -370,14 +369,25 @@ class Engine:
             )
         elif self.integer:
             assert population.unit is not None
-            bits = self.arithmetic.decay_bits
+            bits, fraction = self.arithmetic.decay_bits, self.arithmetic.unit_bits
             kept = round((1 << bits) * (1 - 1 / neuron.tau)) if neuron.tau else 1 << bits
-            whole = integer_threshold(neuron, population.unit)
+            # inputs are whole units: a potential reaches a threshold when it is beyond the unit before it
+            whole = ((integer_threshold(neuron, population.unit) - 1) << fraction) + 1
             taken, limit = integer_reset(neuron, population.unit), self.arithmetic.limit
             tasks.run(
                 batch * height,
                 lambda a, b: update_integer_neurons(
-                    a, b, current, kept, bits, whole, taken is not None, taken or 0, limit, *out
+                    a,
+                    b,
+                    current,
+                    fraction,
+                    kept,
+                    bits,
+                    whole,
+                    taken is not None,
+                    (taken or 0) << fraction,
+                    limit,
+                    *out,
                 ),
             )
         else:

@@ -131,6 +131,7 @@ def update_integer_neurons(
     first_row: int,
     last_row: int,
     current: np.ndarray,
+    fraction: int,
     kept: int,
     decay_bits: int,
     threshold: int,
@@ -143,8 +144,9 @@ def update_integer_neurons(
 ) -> None:
     """`update_neurons` in a chip's integers; the potential counts from the resting value.
 
-    ``U = trunc(V * kept / 2**decay_bits) + I``, saturating at +-``limit``; ``S = U >= threshold``; then 0, or
-    U - subtract with ``soft_reset``. ``current`` and ``potential`` int32; V * kept is worked in 64 bits.
+    ``U = trunc(V * kept / 2**decay_bits) + I * 2**fraction``, saturating at +-``limit``;
+    ``S = U >= threshold``; then 0, or U - subtract with ``soft_reset``. ``current`` and ``potential`` int32;
+    V * kept and I * 2**fraction are worked in 64 bits.
     """
     steps, _, width, channels = current.shape
     leaks = kept != 1 << decay_bits
@@ -163,7 +165,7 @@ def update_integer_neurons(
                         # an arithmetic shift rounds down: toward zero it has to be, for negative V too
                         product = v * kept
                         u = (product + (low if product < 0 else 0)) >> decay_bits
-                    u = min(max(u + i, -limit), limit)
+                    u = min(max(u + (np.int64(i) << fraction), -limit), limit)
                     fired = u >= threshold
                     fires[c] = fired
                     acts[c] = (i != 0) | (v != 0)

@@ -74,7 +74,7 @@ def _load_file(path: Path, time_steps: int | None, psp: PSPKernel) -> Model:
         return spiking_diffusion.load_sdid(path, content)
     if "vq_svae" in content and "sdid" in content:
         bundle = content.get("config", {})
-        return spiking_diffusion.pipeline(
+        model = spiking_diffusion.pipeline(
             path,
             content["sdid"],
             content["vq_svae"],
@@ -83,6 +83,7 @@ def _load_file(path: Path, time_steps: int | None, psp: PSPKernel) -> Model:
             psp,
             bundle.get("model", {}).get("image_size", SpikingDiffusionConfig.image_size),
         )
+        return replace(model, sampler=content.get("sampler", model.sampler))
     if conversion.is_quantised(content):
         return conversion.load_converted(path, content, time_steps)
     return _load_sddpm(path, content, time_steps)

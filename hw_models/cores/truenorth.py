@@ -133,7 +133,7 @@ class Splitting:
     ticks: int
 
 
-def splitting(destinations: Sequence[int], core: CrossbarCore) -> Splitting:
+def splitting(destinations: Sequence[int] | np.ndarray, core: CrossbarCore) -> Splitting:
     """Splitters for neurons with so many (core, axon) ``destinations`` each.
 
     A neuron has one destination. One with d > 1 sends to an axon of a splitter core, where d relay neurons

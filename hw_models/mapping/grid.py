@@ -10,6 +10,10 @@ import numpy as np
 from nsim.frontends.network import Network, Population, Projection
 from nsim.hw_models.mapping.axons import Cuts, spiking_inputs
 
+Part = tuple[tuple[int, int], ...]
+"""Of what a block hears, for each group of projections that share axons, the channels (of those in reach)
+that come to one core; nothing for the core of the constants."""
+
 RESOURCES = ("compartments", "synaptic_words", "input_axons", "output_axons", "words_per_axon")
 
 
@@ -20,7 +24,8 @@ class CoreGrid:
     ``used``: resource name to what each core uses, int64 [rows, columns, channel blocks]; ``limits``: the
     most a core of this population may use. ``shared_lists``: some synapse list serves several source
     positions, those with the same relative targets. Core ids run from ``first_core`` in the grid's row-major
-    order.
+    order. ``parts`` (crossbars): how what a block hears is spread over cores, one for each; ``used`` then has
+    an axis more.
     """
 
     population: str
@@ -31,6 +36,7 @@ class CoreGrid:
     limits: dict[str, int]
     shared_lists: bool = False
     first_core: int = 0
+    parts: tuple[Part, ...] = ((),)
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -40,7 +46,7 @@ class CoreGrid:
     @property
     def size(self) -> int:
         """Number of cores."""
-        return int(np.prod(self.shape))
+        return int(np.prod(self.shape)) * len(self.parts)
 
     @cached_property
     def core_ids(self) -> np.ndarray:

@@ -18,7 +18,7 @@ from nsim.html_table import html_table
 from nsim.hw_models.catalog import find_chip_file, load_any_chip
 from nsim.hw_models.mapping.axons import spiking_inputs
 from nsim.hw_models.mapping.conv_cores import partition_conv
-from nsim.hw_models.mapping.crossbar import partition_crossbar
+from nsim.hw_models.mapping.crossbar import CrossbarCut, PartialSums, partition_crossbar
 from nsim.hw_models.mapping.grid import CoreGrid
 from nsim.hw_models.mapping.partition import partition
 from nsim.hw_models.mapping.place import check_room
@@ -26,14 +26,13 @@ from nsim.hw_models.mapping.policies import Policy, lay_out
 from nsim.hw_models.mapping.pool import partition_pool
 from nsim.hw_models.mapping.retime import retime
 from nsim.hw_models.mapping.schedule import Schedule, Timetable, timetable
-from nsim.hw_models.spec import AnyChip, ChipSpec
+from nsim.hw_models.spec import AnyChip, ChipSpec, CrossbarChip
 
 PARTITIONS: dict[str, Callable[[Network, Any, Schedule], dict[str, CoreGrid]]] = {
     "memory_pool": partition_pool,
-    "crossbar": partition_crossbar,
     "convolution": partition_conv,
 }
-"""Family of a chip to how its cores are filled; synapse lists apart, whose weights may have few bits."""
+"""Family of a chip to how its cores are filled; those apart whose weights may have few bits."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -102,6 +101,11 @@ class Layout:
         """Population name of every core (object array)."""
         return np.repeat([*self.grids], [grid.size for grid in self.grids.values()]).astype(object)
 
+    @property
+    def options(self) -> str:
+        """The options of `nsim map` that this layout was made with, where they decide whether it fits."""
+        return "" if self.weight_bits is None else f"--weight-bits {self.weight_bits}"
+
     def utilization(self) -> dict[str, tuple[int, int]]:
         """Resource to (used, available on the cores in use); cores likewise, on the chips that hold them.
 
@@ -135,17 +139,50 @@ class Layout:
         )
 
 
+@dataclass(frozen=True, eq=False, kw_only=True)
+class CrossbarLayout(Layout):
+    """A layout on crossbars; ``grids`` are the cores that hear spikes, ``cut`` has all others."""
+
+    cut: CrossbarCut
+    partial_sums: PartialSums = "none"
+
+    @property
+    def core_count(self) -> int:
+        """Cores in use, for splitters and all else too."""
+        return self.cut.core_count
+
+    @property
+    def ticks(self) -> int:
+        """Ticks of one image's call."""
+        return self.cut.times.ticks(max(self.laid_out.depth[name] for name in self.grids))
+
+    @property
+    def options(self) -> str:
+        """The options of `nsim map` that this layout was made with."""
+        return crossbar_options(self.weight_bits, self.partial_sums)
+
+
+def crossbar_options(weight_bits: int | None, partial_sums: PartialSums) -> str:
+    """Options of `nsim map` as they are written."""
+    bits = "" if weight_bits is None else f"--weight-bits {weight_bits} "
+    return f"{bits}--partial-sums {partial_sums}"
+
+
 def cut_into_cores(
     model: Model,
     chip_name: str,
     policy: Policy = "expand",
     schedule: Schedule = "pipelined",
     weight_bits: int | None = None,
+    partial_sums: PartialSums = "none",
     multiplex: int | None = None,
 ) -> Layout:
     """Lay a model out on the cores of a chip of any family (a bundled name or a file); see `map_model`.
 
-    Cores beyond the largest known system are refused unless they are to share chips (``multiplex``).
+    ``partial_sums``: on crossbars, whether neurons that hear more than a core has axons get their sums in
+    parts ("relay"); see `nsim.hw_models.mapping.crossbar`. Cores beyond the largest known system are refused
+    unless they are to share chips (``multiplex``).
+
     Raises ChipFileError for a chip that cannot be read, MappingError, naming layer, rule, need and limit,
     for what cannot fit a core, or on the largest known system of the chip.
     """
@@ -156,26 +193,36 @@ def cut_into_cores(
             "can be simulated (loihi, for example); leave --multiplex out"
         )
     laid_out = lay_out(model.network, policy, chip)
-    check_weight_bits(weight_bits)
     if isinstance(chip, ChipSpec):
         laid_out = retime(laid_out, chip.core.max_delay.value, schedule)
+    check_weight_bits(weight_bits)
+    if partial_sums != "none" and not isinstance(chip, CrossbarChip):
+        raise MappingError(
+            f"{model.name} on {chip.name}: --partial-sums {partial_sums} is for crossbars (truenorth, for "
+            "example); leave it out"
+        )
+    made: dict[str, Any] = {
+        "model": model,
+        "chip": chip,
+        "chip_file": find_chip_file(chip_name),
+        "laid_out": laid_out,
+        "policy": policy,
+        "schedule": schedule,
+        "weight_bits": weight_bits,
+    }
+    if isinstance(chip, CrossbarChip):
+        cut = partition_crossbar(laid_out, chip, schedule, weight_bits, partial_sums)
+        check_room(cut.core_count, chip)
+        return CrossbarLayout(**made, grids=cut.grids, cut=cut, partial_sums=partial_sums)
+    if isinstance(chip, ChipSpec):
         grids = partition(laid_out, chip, schedule, weight_bits)
     elif weight_bits is not None:
         raise MappingError(
             f"{model.name} on {chip.name}: weights of {weight_bits} bits can only be laid out where synapses "
-            "are stored in lists (on loihi, for example); leave --weight-bits out"
+            "are stored in lists (on loihi, for example) or on crossbars (truenorth); leave --weight-bits out"
         )
     else:
         grids = PARTITIONS[chip.family](laid_out, chip, schedule)
     if multiplex is None:
         check_room(sum(grid.size for grid in grids.values()), chip)
-    return Layout(
-        model=model,
-        chip=chip,
-        chip_file=find_chip_file(chip_name),
-        laid_out=laid_out,
-        grids=grids,
-        policy=policy,
-        schedule=schedule,
-        weight_bits=weight_bits,
-    )
+    return Layout(**made, grids=grids)

@@ -150,7 +150,7 @@ def map_model(
                 f"{model.name}: a denoiser and a decoder have chips of their own; how they would share "
                 f"{multiplex} is not modelled. Leave --multiplex out"
             )
-    layout = cut_into_cores(model, chip_name, policy, schedule, weight_bits, multiplex)
+    layout = cut_into_cores(model, chip_name, policy, schedule, weight_bits, multiplex=multiplex)
     if alone is None:
         return with_places(layout, order, rate, multiplex)
     # the decoder's cores are numbered after the denoiser's

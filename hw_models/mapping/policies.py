@@ -23,7 +23,7 @@ from nsim.errors import MappingError
 from nsim.frontends.network import Network
 from nsim.hw_models.mapping.expand import expand
 from nsim.hw_models.mapping.step_factors import factors_on_host, refuse_step_factors
-from nsim.hw_models.spec import AnyChip, PoolChip
+from nsim.hw_models.spec import AnyChip, CrossbarChip, PoolChip
 
 Policy = Literal["expand", "host", "graded", "colocate"]
 POLICIES: tuple[Policy, ...] = get_args(Policy)
@@ -33,7 +33,8 @@ def lay_out(network: Network, policy: Policy, chip: AnyChip) -> Network:
     """The network as cores and host hold it; MappingError with the reason for one it cannot have."""
     reason = why_unsupported(policy, chip)
     if reason is not None:
-        raise MappingError(f"policy {policy!r} on {chip.name}: {reason}; use expand or host")
+        others = [p for p in POLICIES if why_unsupported(p, chip) is None]
+        raise MappingError(f"policy {policy!r} on {chip.name}: {reason}; use {' or '.join(others)}")
     return without_streams(network, policy)
 
 
@@ -49,6 +50,8 @@ def without_streams(network: Network, policy: Policy) -> Network:
 
 def why_unsupported(policy: Policy, chip: AnyChip) -> str | None:
     """Why a chip cannot have a policy; None if it can."""
+    if policy == "host" and isinstance(chip, CrossbarChip):
+        return "nothing but spikes goes in and out, and a stream's values are neither read nor written"
     if policy in ("expand", "host"):
         return None
     programmable = isinstance(chip, PoolChip) and chip.core.programmable_neurons

@@ -107,3 +107,39 @@ def test_refuses_a_network_quantised_before() -> None:
     network = replace(quantize(one_layer(Kernel(2), (2, 2))), name="mine")
     with pytest.raises(QuantizeError, match=r"^mine is quantised already$"):
         quantize(network)
+
+
+@pytest.mark.parametrize("bits", [2, 3, 5])
+def test_weights_into_a_population_can_share_the_step_of_least_error(bits: int) -> None:
+    rng = np.random.default_rng(bits)
+    shapes = {"a": 3, "b": 5, "c": 4}
+    populations = [Population(n, "neuron", (c, 4, 4), NeuronModel()) for n, c in shapes.items()]
+    links = [("a", "b", 0.3), ("a", "c", 1.0), ("b", "c", 0.1)]
+    projections = [
+        Projection(
+            s + t,
+            s,
+            t,
+            Kernel(shapes[t], size * rng.normal(size=(shapes[t], shapes[s], 1, 1))),
+            (0, shapes[t]),
+        )
+        for s, t, size in links
+    ]
+    real = join(populations, projections)
+    shared = quantize(real, bits, one_step_per_target=True)
+    largest = 2 ** (bits - 1) - 1
+    for target in "bc":
+        unit = shared.population_by_name[target].unit
+        into = [
+            (p, q) for p, q in zip(real.projections, shared.projections, strict=True) if p.target == target
+        ]
+        assert {q.shift for _, q in into} == {0}
+        weights = np.concatenate([p.kernel.array.ravel() for p, _ in into])
+        integers = np.concatenate([q.kernel.array.ravel() for _, q in into])
+        assert np.abs(integers).max() <= largest
+        errors = {
+            step: np.square(np.clip(np.rint(weights / step), -largest, largest) * step - weights).sum()
+            for step in 2.0 ** np.arange(-12, 5)
+        }
+        assert unit == min(errors, key=errors.__getitem__)
+        assert np.square(integers * unit - weights).sum() == pytest.approx(errors[unit])

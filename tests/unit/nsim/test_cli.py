@@ -112,10 +112,9 @@ def test_chips_lists_and_shows_figures_with_sources(
     [
         (
             "truenorth",
-            "upblocks.2.neuron: one neuron hears 3,168 neurons over 2 axons each (ternary weights) and needs "
-            "6,336 axons, a core has 256: at most 128 inputs, 64 with 4-bit weights. 19 of 20 layers hear "
-            "more. Train it with grouped filters of so few inputs, or use another chip; sums in parts over "
-            "several cores are not modelled",
+            "sddpm-digits on truenorth: real weights, a crossbar holds integers of at most 9 bits; use "
+            "--weight-bits 2 (ternary, 128 inputs for a neuron) to 9 (14 inputs), and --partial-sums relay "
+            "for neurons that hear more",
         ),
         (
             "speck",
@@ -143,6 +142,27 @@ def test_map_sets_all_policies_side_by_side(
     assert rows["host"]["ac"] == rows["graded"]["ac"] == rows["colocate"]["ac"] < rows["expand"]["ac"]
     assert 0 == rows["host"]["mac"] < rows["colocate"]["mac"] < rows["graded"]["mac"]
     assert rows["expand"]["packets"] < rows["colocate"]["packets"] < rows["graded"]["packets"]
+
+
+def test_map_makes_sums_in_parts_on_crossbars(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ternary = ("map", "sddpm-digits", "--chip", "truenorth", "--weight-bits", "2")
+    assert nsim_exit_code(monkeypatch, *ternary) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("nsim: upblocks.2.neuron: one neuron hears 3,168 neurons, at most 128 with 2-bit")
+    assert "Use --partial-sums relay (exact, slow)" in error
+    facts = nsim_json(monkeypatch, capsys, *ternary, "--partial-sums", "relay")
+    assert facts["cores"] == sum(item["cores"] for item in facts["layers"] + facts["beside_layers"])
+    assert {item["task"] for item in facts["beside_layers"]} == {"final", "splitters", "waiting", "gate"}
+    assert facts["weights"].endswith(", rounded to 2 bits")
+    (expand, *others) = facts["policies"]
+    assert (expand["options"], expand["cores"]) == ("--weight-bits 2 --partial-sums relay", facts["cores"])
+    assert expand["ticks"] == facts["ticks"] == 23 * facts["ticks_per_time_step"]
+    assert expand["time_ms"] == facts["ticks"]  # 1 ms each
+    # the floor of all chips for that long, and more for what is added up
+    assert expand["energy_uj"] > facts["chips"] * 64.43 * facts["time_ms"]
+    assert all(other["refused"].endswith("use expand") for other in others)
 
 
 def test_silicon_says_what_is_unknown(

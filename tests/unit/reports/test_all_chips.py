@@ -57,6 +57,16 @@ def test_a_refusal_is_a_row_with_its_reason_and_without_the_way_out(models: list
     assert (facts["model"], facts["chip"], facts["cores"]) == ("streams", "speck", None)
 
 
+def test_on_crossbars_sums_are_tried_whole_and_in_parts(models: list[Model]) -> None:
+    rows = on_all_chips(models[:1], ["truenorth"], 0.3)
+    assert [(row.footprint.policy, row.footprint.options) for row in rows] == [
+        ("expand", "--weight-bits 2 --partial-sums none"),
+        ("expand", "--weight-bits 2 --partial-sums relay"),
+    ]
+    in_parts = footprint(models[0], "truenorth", "expand", 0.3, weight_bits=2, partial_sums="relay")
+    assert rows[1].footprint == in_parts
+
+
 def test_markdown_has_a_row_for_each_and_numbered_notes(models: list[Model]) -> None:
     rows = on_all_chips(models, CHIPS, 0.3)
     lines = all_chips_markdown(rows, 0.3).splitlines()
@@ -64,7 +74,7 @@ def test_markdown_has_a_row_for_each_and_numbered_notes(models: list[Model]) -> 
     assert len(table) == len(rows) + 2
     assert len({len(line.split("|")) for line in lines if line.startswith("|")}) == 1
     for row, cells in zip(rows, table[2:], strict=True):
-        assert cells[:3] == [row.model, row.footprint.chip, row.footprint.policy]
+        assert cells[:3] == [row.model, row.footprint.chip, row.footprint.policy]  # no crossbars: no options
         note = cells[-1]
         if row.footprint.refused:
             assert note == row.in_short

@@ -113,7 +113,9 @@ def test_a_layer_alone_is_that_layer_with_weights_rounded_by_hand(
 
 
 def test_a_read_out_has_no_spikes_to_agree(model: Model, loss: RoundingLoss) -> None:
-    layers = rounding_facts(model, BITS, "expand", loss)["layers"]
+    facts = rounding_facts(model, BITS, "expand", loss)
+    assert facts["chip"] == "loihi"
+    layers = facts["layers"]
     (read_out,) = [row for row in layers if row["agreement"] is None]
     assert read_out["spike_differences"] is None
     assert read_out["eps_error"] > 0

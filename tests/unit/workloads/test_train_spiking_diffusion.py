@@ -39,7 +39,7 @@ def test_a_bundle_is_both_trained_networks_at_their_size(tmp_path: Path) -> None
     out = tmp_path / "tiny.pt"
     sdid, vae = train_spiking_diffusion(out, IMAGES, TINY, TRAINING, ignore)
     model = nsim.load(out)
-    assert (model.workload, model.sampler, model.codes) == ("spiking-diffusion", "absorbing:4", 6)
+    assert (model.workload, model.sampler, model.codes) == ("spiking-diffusion", "absorbing:4@1", 6)
     assert model.weights == "scikit-learn digits, 6 iterations, seed 0"
     assert (model.network.time_steps, model.network.population_by_name["x"].shape) == (3, (1, 2, 2))
     tokens = torch.tensor([[[[0, 5], [2, 3]]]])
