@@ -98,13 +98,13 @@ def traced_operations(network: Network) -> tuple[int, int]:
 
     What a router switches counts as often as it runs if candidates are selected equally often.
     """
-    ac = mac = 0
+    ac = mac = 0.0
     for projection in network.projections:
         source = network.population_by_name[projection.source]
         target = network.population_by_name[projection.target]
-        taps = round(network.share(target.name) * projection.kernel.taps(source.shape[1:], target.shape[1:]))
+        taps = network.share(target.name) * projection.kernel.taps(source.shape[1:], target.shape[1:])
         if source.kind == "neuron":
             ac += taps
         elif not projection.kernel.is_identity:
             mac += taps
-    return ac, mac + sum(op.macs for op in network.host_ops if op.every_step)
+    return round(ac), round(mac) + sum(op.macs for op in network.host_ops if op.every_step)

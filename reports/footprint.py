@@ -110,15 +110,15 @@ def operations_on_cores(layout: Layout) -> tuple[int, int]:
 
     An up-sampled spike counts under every tap, as a kernel that is stored once is applied.
     """
-    network, total = layout.laid_out, {"neuron": 0, "analog": 0}
+    network, total = layout.laid_out, {"neuron": 0.0, "analog": 0.0}
     for name in layout.grids:
         for resident in residents(network, name):
             target = network.population_by_name[resident].shape
             for p in carried_inputs(network, resident):
                 source = network.population_by_name[p.source]
                 taps = p.kernel.taps(source.shape[1:], target[1:])
-                total[source.kind] += round(network.share(resident) * taps)
-    return total["neuron"], total["analog"]
+                total[source.kind] += network.share(resident) * taps
+    return round(total["neuron"]), round(total["analog"])
 
 
 def _priced(layout: Layout, chip: ChipSpec, rate: float, calibration: str | None) -> Footprint:

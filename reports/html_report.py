@@ -209,6 +209,10 @@ def _uj(energy_pj: float) -> Cell:
     return _number(energy_pj / PJ_PER_UJ, "{:,.3f}")
 
 
+def _words(name: str) -> str:
+    return name.replace("_", " ")
+
+
 def _cells(values: Iterable[object]) -> list[Cell]:
     return [
         value if isinstance(value, Cell) else Cell("" if value is None else str(value)) for value in values
@@ -223,14 +227,16 @@ def _figures_table(run: Run) -> PageTable:
         if cause not in causes.index:
             continue
         bounds = "" if figure.low is None and figure.high is None else f"{figure.low:g} to {figure.high:g}"
-        value = Cell(f"in {figure.included_in}") if figure.included_in else Cell("unknown")
+        value = Cell(f"in {_words(figure.included_in)}") if figure.included_in else Cell("unknown")
         if figure.value is not None:
             value = _number(figure.value, "{:g}")
         share = causes.loc[cause, "share"]
         place = ", ".join(filter(None, (figure.source, figure.where)))
         rest = (bounds, figure.confidence, place, figure.note or figure.why_unknown)
         rows.append(
-            _cells([cause, value, *rest[:1], _number(share, "{:.1%}") if share else Cell(""), *rest[1:]])
+            _cells(
+                [_words(cause), value, *rest[:1], _number(share, "{:.1%}") if share else Cell(""), *rest[1:]]
+            )
         )
     columns = ["cause", "pJ, or mW", "range", "share of energy", "confidence", "source", "note"]
     return PageTable("The figures behind the energy", columns, rows)

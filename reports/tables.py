@@ -136,10 +136,10 @@ def _causes(run: Run, call: str) -> Table:
 
 def _layers(run: Run, call: str) -> Table:
     """Every layer with cores; what happens beside them is one line."""
-    table = Table("layer", "cores", "rate", "AC", "energy uJ", title=f"By layer, {call}")
+    columns = ("layer", "cores", "rate", "AC traced", "AC laid out", "energy uJ")
+    table = Table(*columns, title=f"By layer, {call}")
     operations = run.operations().groupby("layer")[["spikes", "updates"]].sum()
-    counts = run.counts()
-    synaptic = counts[counts["event"].str.startswith("synaptic")].groupby("layer")["count"].sum()
+    ac = run.layer_operations().set_index("layer")[["traced_ac", "laid_out_ac"]] / run.calls
     cores = run.cores.groupby("layer", sort=False).size()
     energy = run.report.cells.groupby("layer")["energy_pj"].sum() / run.calls / PJ_PER_UJ
     for layer, n in cores.items():
@@ -148,13 +148,13 @@ def _layers(run: Run, call: str) -> Table:
             str(layer),
             f"{n:,}",
             f"{spikes / updates:.3f}" if updates else "read-out",
-            f"{synaptic.get(layer, 0) / run.calls:,.0f}",
+            *(f"{count:,.0f}" for count in ac.loc[layer]),
             f"{energy[layer]:,.3f}",
         )
     beside = energy.drop([*cores.index, CHIP], errors="ignore").sum()
-    table.add_row("host ops and transfers", "", "", "", f"{beside:,.3f}")
-    table.add_row("chip (floor, reset)", "", "", "", f"{energy[CHIP]:,.3f}")
-    _right(table, 1, 2, 3, 4)
+    table.add_row("host ops and transfers", "", "", "", "", f"{beside:,.3f}")
+    table.add_row("chip (floor, reset)", "", "", "", "", f"{energy[CHIP]:,.3f}")
+    _right(table, 1, 2, 3, 4, 5)
     return table
 
 

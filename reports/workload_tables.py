@@ -68,6 +68,11 @@ def notes(table: WorkloadTable) -> list[str]:
             unknown.setdefault(found.chip, {}).update(dict.fromkeys(filter(None, words)))
         if row.part == "denoiser":
             weights.setdefault(row.weights, []).extend(row.names)
+    lines += [
+        f"{_title(row)}: AC and chips by what routers select; the conventions count every candidate."
+        for row in table.rows
+        if row.ac < 0.999 * table.rate * row.synapses * row.time_steps
+    ]
     lines += [f"{chip}, no figure for: {', '.join(words)}" for chip, words in unknown.items() if words]
     lines += [f"weights of {', '.join(names)}: {said}" for said, names in weights.items()]
     released = (

@@ -12,14 +12,15 @@ from typing import Any
 
 from nsim.frontends.model import Model
 from nsim.frontends.network import Network
-from nsim.hw_models.catalog import cost_rule_names, load_cost_rule
-from nsim.hw_models.mapping.policies import POLICIES
+from nsim.hw_models.catalog import cost_rule_names, load_any_chip, load_cost_rule
+from nsim.hw_models.mapping.policies import POLICIES, why_unsupported
 from nsim.reports.conventions import CONVENTIONS, work_of
 from nsim.reports.cost import PROGRAM_BYTES, Cost
 from nsim.reports.estimate import traced_operations
 from nsim.reports.footprint import Footprint, footprint
 from nsim.reports.released_models import RELEASED, ReleasedModel
 from nsim.reports.traced_layers import traced_layers
+from nsim.workloads.lateral import LateralConfig
 from nsim.workloads.named import NAMED
 from nsim.workloads.samplers import parse_sampler
 from nsim.workloads.sddpm import SDDPMConfig
@@ -92,10 +93,18 @@ class WorkloadTable:
 
 def table_cost(groups: Sequence[tuple[str, ...]], chips: Sequence[str]) -> Cost:
     """Estimated time and memory of `workload_table`."""
-    unets = [config for names in groups if isinstance(config := NAMED.get(names[0]), SDDPMConfig)]
-    sizes = [(config.image_size / 32) ** 2 * config.channels / 128 for config in unets]
-    seconds = (UNET_S * sum(sizes) + OTHER_S * (len(groups) - len(unets))) * (1 + len(chips))
+    sizes = [size for names in groups if (size := _size(NAMED.get(names[0]))) is not None]
+    seconds = (UNET_S * sum(sizes) + OTHER_S * (len(groups) - len(sizes))) * (1 + len(chips))
     return Cost(seconds, PROGRAM_BYTES + UNET_BYTES * max(sizes, default=0.0))
+
+
+def _size(config: object) -> float | None:
+    """How large a network is beside the U-Net of the CIFAR-10 model; None where it hardly counts."""
+    if isinstance(config, SDDPMConfig):
+        return (config.image_size / 32) ** 2 * config.channels / 128
+    if isinstance(config, LateralConfig):  # three times its weights, at the paper's size
+        return 3 * config.depth / 12 * (config.width / 768) ** 2
+    return None
 
 
 def workload_table(
@@ -184,14 +193,14 @@ def _macs_once(network: Network) -> int:
 
 
 def _first_that_fits(model: Model, chip: str, rate: float) -> Footprint:
-    """By the first policy that fits; else why ``host``, which asks least of the cores, does not."""
-    refused = {}
+    """By the first policy that fits; else why ``host``, which asks least of cores, or the first does not."""
+    loaded, refused = load_any_chip(chip), {}
     for policy in POLICIES:
-        found = footprint(model, chip, policy, rate)
-        if not found.refused:
-            return found
-        refused[policy] = found
-    return refused["host"]
+        if why_unsupported(policy, loaded) is None:
+            refused[policy] = found = footprint(model, chip, policy, rate)
+            if not found.refused:
+                return found
+    return refused["host"] if "host" in refused else next(iter(refused.values()))
 
 
 def _twin(names: tuple[str, ...], macs: int, parameters: int | None) -> TwinRow:

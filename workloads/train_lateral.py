@@ -1,4 +1,4 @@
-"""Training of the bundled lateral selection transformer, on the loss and the loop of `training`."""
+"""Training of a small lateral selection transformer, on the loss and the loop of `training`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LATERAL_DIGITS = LateralConfig(
     v_threshold=0.5,
     attention_threshold=0.25,
 )
-"""The bundled size: the paper's N = 3, k = 2 and T_s = 2; half its ratio of hidden to outer width, so that it
+"""The small size: the paper's N = 3, k = 2 and T_s = 2; half its ratio of hidden to outer width, so that it
 trains in minutes; half of Spikformer's thresholds, because in two time steps few potentials reach 1."""
 
 LATERAL_TRAINING = TrainConfig(iterations=3_000, batch_size=16, learning_rate=2e-3)

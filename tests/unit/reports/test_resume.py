@@ -25,6 +25,7 @@ from nsim.frontends.network import Network
 from nsim.hw_models.mapping.mapping import Mapping
 from nsim.reports.run import Run
 from nsim.reports.run_checks import KEYS
+from nsim.reports.run_folder import STEP_TABLES, TABLES
 from nsim.reports.run_lock import HOLDER, sole_writer
 from nsim.reports.run_plots import RunPlots
 from nsim.reports.run_sampler import run_sampler
@@ -419,7 +420,7 @@ def test_every_table_says_where_it_comes_from(finished: Path) -> None:
     manifest = json.loads((finished / "manifest.json").read_text())
     del manifest["complete"]
     files = list(finished.rglob("*.parquet"))
-    assert len(files) == 5 + 5 * 3
+    assert len(files) == len(TABLES) + len(STEP_TABLES) * 3
     for path in files:
         assert json.loads(pq.read_schema(path).metadata[b"nsim"]) == manifest
     run = Run.open(finished)

@@ -14,10 +14,17 @@ from nsim.reports.estimate import static_estimates
 from nsim.reports.released_models import RELEASED
 from nsim.reports.workload_tables import figure, large, markdown, notes, workload_grids
 from nsim.reports.workloads import WorkloadTable, workload_table
+from nsim.workloads.lateral import LateralConfig
 from nsim.workloads.load import sddpm_model
+from nsim.workloads.load_lateral import lateral_model
 from nsim.workloads.load_spiking_diffusion import spiking_diffusion_model
 from nsim.workloads.named import NAMED, workload_groups
-from nsim.workloads.random_weights import WEIGHTS, random_spiking_diffusion, random_unet
+from nsim.workloads.random_weights import (
+    WEIGHTS,
+    random_lateral,
+    random_spiking_diffusion,
+    random_unet,
+)
 from nsim.workloads.sddpm import SDDPMConfig
 from nsim.workloads.spiking_diffusion import SpikingDiffusionConfig
 from nsim.workloads.twin import twin_counts
@@ -144,6 +151,19 @@ def test_tables_and_notes() -> None:
     )
     assert any(line.startswith("loihi, no figure for: barrier, ") for line in said)
     assert "| tokens: decoder | trained |" in markdown(table())
+    assert not any("routers select" in line for line in said)
+
+
+def test_what_routers_leave_out_is_said() -> None:
+    config = LateralConfig(1, 8, width=16, depth=1, heads=2, time_steps=2, mlp_ratio=2)
+
+    def load_lateral(name: str) -> Model:
+        return lateral_model(name, random_lateral(config, 0), "random", "ddim:50")
+
+    one = workload_table([("lateral",)], [], RATE, load_lateral)
+    assert one.rows[0].ac < RATE * one.rows[0].synapses * 2
+    line = "lateral: AC and chips by what routers select; the conventions count every candidate."
+    assert line in notes(one)
 
 
 @pytest.mark.parametrize(
