@@ -72,6 +72,17 @@ class Gate:
     index: int
 
 
+@dataclass(frozen=True)
+class Relay:
+    """What a neuron does that only passes spikes on: it fires the spikes of ``origin`` again.
+
+    In the same time steps, but ``layers`` layers after the population that it hears them from.
+    """
+
+    origin: str
+    layers: int
+
+
 @dataclass(frozen=True, eq=False)
 class Population:
     """Elements of one shape (C, H, W).
@@ -85,6 +96,7 @@ class Population:
     nothing is added up or updated: neurons do not fire and keep their state, analog values are 0. Where it
     runs, an analog population's sum is multiplied by its gate.
     ``bias``: a constant current per channel and time step, beside those of its projections.
+    ``relay``: of relay neurons, which a layout adds, what they repeat.
     ``unit``: in a quantised network (see `quantize`), what an integer 1 of its currents and potentials is
     worth; ``bias`` is then in integers too. None where values are real numbers.
     """
@@ -98,6 +110,7 @@ class Population:
     host_op: str | None = None
     constant: np.ndarray | None = None
     gate: Gate | None = None
+    relay: Relay | None = None
 
     @property
     def size(self) -> int:
@@ -345,9 +358,9 @@ class Network:
     def depth(self) -> dict[str, int]:
         """Longest path to each population, in ticks: the tick its first step can run.
 
-        Spikes take a tick. A stream takes one to a neuron by way of the host, and to all that read it when
-        cores hold it; none to the neurons that it lies beside. What a host op works out from spikes is there
-        in the tick after they were fired.
+        Spikes take a tick, those for a relay as many as it is to wait. A stream takes one to a neuron by way
+        of the host, and to all that read it when cores hold it; none to the neurons that it lies beside. What
+        a host op works out from spikes is there in the tick after they were fired.
         """
         import networkx as nx
 
@@ -362,7 +375,7 @@ class Network:
         if source is None or source.kind == "source" or source.host_op is not None:
             return 0
         if source.kind == "neuron":
-            return 1
+            return 1 if target is None or target.relay is None else target.relay.layers
         if target is None or self.streams == "traced":
             return 0
         if self.streams == "host":

@@ -100,6 +100,7 @@ def map(
     traffic: str | Path | None = None,
     schedule: Schedule = "pipelined",
     weight_bits: int | None = None,
+    multiplex: int | None = None,
 ) -> Mapping:
     """Lay a model out on a chip: a bundled chip's name, or the path of a chip file.
 
@@ -108,6 +109,7 @@ def map(
     spikes it is optimised for (all neurons fire alike otherwise). ``schedule``: all layers work at once, one
     time step apart ("pipelined"), or one layer runs all its time steps before the next ("layerwise").
     ``weight_bits``: round each synapse's weight to so many bits and play integers, as the chip would.
+    ``multiplex``: play on at most so many chips, loading one again for what does not fit (for estimates).
 
     Raises nsim.errors.MappingError for what cannot fit.
     """
@@ -119,7 +121,7 @@ def map(
         from nsim.reports.traffic import firing_rates
 
         rate = firing_rates(Run.open(traffic))
-    return map_model(model, str(chip), policy, placement, rate, schedule, weight_bits)
+    return map_model(model, str(chip), policy, placement, rate, schedule, weight_bits, multiplex)
 
 
 def run(

@@ -19,6 +19,7 @@ from nsim.cli_options import (
     ImageOption,
     JsonOption,
     ModelArgument,
+    MultiplexOption,
     PartialSumsOption,
     PlacementOption,
     PolicyOption,
@@ -78,6 +79,7 @@ def map_command(
     traffic: TrafficOption = None,
     schedule: ScheduleOption = "pipelined",
     weight_bits: WeightBitsOption = None,
+    multiplex: MultiplexOption = None,
     partial_sums: PartialSumsOption = "none",
     time_steps: TimeStepsOption = None,
     v_threshold: ThresholdOption = None,
@@ -93,20 +95,26 @@ def map_command(
     Example: nsim map sddpm-digits --chip loihi
     """
     import nsim
-    from nsim.cli_map import show_with_policies
+    from nsim.cli_map import show_chip_counts, show_with_policies
     from nsim.hw_models.catalog import can_be_simulated
     from nsim.hw_models.mapping.layout import cut_into_cores
     from nsim.reports.estimate import static_estimates
     from nsim.reports.layout_tables import layout_facts, layout_tables
     from nsim.reports.mapping_tables import mapping_facts, mapping_tables
+    from nsim.reports.multiplex import parse_chip_counts
 
+    counts = () if multiplex is None else parse_chip_counts(multiplex)
+    at_hand = counts[0] if counts else None
     loaded = _load(model, time_steps, v_threshold, psp, weights, image, dt)
     if can_be_simulated(chip):
-        mapping = nsim.map(loaded, chip, policy, placement, traffic, schedule, weight_bits)
+        mapping = nsim.map(loaded, chip, policy, placement, traffic, schedule, weight_bits, at_hand)
+        if len(counts) > 1:
+            show_chip_counts(mapping, counts, placement, rate, calibration, as_json)
+            return
         estimates = static_estimates(mapping, rate, mapping.chip.calibration(calibration))
         said = mapping_facts(mapping, estimates) if as_json else mapping_tables(mapping, estimates)
     else:
-        layout = cut_into_cores(loaded, chip, policy, schedule, weight_bits, partial_sums)
+        layout = cut_into_cores(loaded, chip, policy, schedule, weight_bits, partial_sums, at_hand)
         said = layout_facts(layout, rate) if as_json else layout_tables(layout, rate)
     show_with_policies(said, loaded, chip, rate, calibration, schedule, weight_bits, partial_sums)
 

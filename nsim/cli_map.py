@@ -1,4 +1,4 @@
-"""What `nsim map` adds to a layout: the same model under every policy for analog streams."""
+"""What `nsim map` adds to a layout: the model under every policy, or on other numbers of chips."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from nsim.cli_output import show
 if TYPE_CHECKING:
     from nsim.frontends.model import Model
     from nsim.hw_models.mapping.crossbar import PartialSums
+    from nsim.hw_models.mapping.mapping import Mapping
+    from nsim.hw_models.mapping.place import Order
     from nsim.hw_models.mapping.schedule import Schedule
 
 
@@ -32,3 +34,18 @@ def show_with_policies(
         show(said | {"policies": [asdict(footprint) for footprint in compared]})
     else:
         show([*said, *policy_tables(compared, rate)])
+
+
+def show_chip_counts(
+    mapping: Mapping,
+    counts: tuple[int, ...],
+    order: Order,
+    rate: float,
+    calibration: str | None,
+    as_json: bool,
+) -> None:
+    """Show a mapping's layout on each of several numbers of chips."""
+    from nsim.reports.multiplex import chip_count_facts, chip_count_tables, on_chip_counts
+
+    rows = on_chip_counts(mapping, counts, order, rate, mapping.chip.calibration(calibration))
+    show((chip_count_facts if as_json else chip_count_tables)(mapping, rows, rate))

@@ -74,3 +74,7 @@ PlacementOption = Annotated[
 TrafficOption = Annotated[
     Path | None, typer.Option(help="Run folder whose measured spikes the placement is optimised for.")
 ]
+MultiplexOption = Annotated[
+    str | None,
+    typer.Option(help="Chips at hand, N: what does not fit takes turns. Several, 1,32,768: a table of them."),
+]

@@ -18,7 +18,7 @@ CAUSE_GROUPS: dict[str, tuple[str, ...]] = {
     "barrier": ("barrier",),
     "state reset": ("state_reset",),
     "host work": ("host_mac", "host_elementwise", "host_spike_product"),
-    "host transfers": ("bias_write", "host_read", "host_write"),
+    "host transfers": ("bias_write", "host_read", "host_write", "config_load"),
     "embedded processor": ("embedded_processor",),
     "static power": ("static",),
 }

@@ -11,7 +11,8 @@ from nsim.frontends.network import Network
 from nsim.hw_models.mapping.mapping import Mapping
 from nsim.hw_models.spec import Calibration
 from nsim.reports.energy import Activity, EnergyReport, price
-from nsim.simulator.core_counts import CoreCounter, EventCounts
+from nsim.simulator.core_counts import EventCounts
+from nsim.simulator.round_counts import counter_of
 from nsim.simulator.timing import TickTimes, analytic_times
 
 
@@ -21,7 +22,9 @@ class StaticEstimate:
 
     Operations are per time step: ``ac_traced`` and ``mac_traced`` of the model as traced, ``ac_laid_out``
     on the cores, ``mac_host`` what the host still multiplies (per call, divided by T), ``spike_products``
-    spikes times spikes, on the host. What a router switches runs in k of N time steps.
+    spikes times spikes, on the host. What a router switches runs in k of N time steps. ``load_ns``: how much
+    of ``time_ns`` chips are loaded, where they are shared; ``first_load_ns``: of all chips, once, before the
+    first call; None without a figure.
     """
 
     rate: float
@@ -32,6 +35,8 @@ class StaticEstimate:
     spike_products: float
     ticks: int
     time_ns: float
+    load_ns: float | None
+    first_load_ns: float | None
     report: EnergyReport
 
 
@@ -45,12 +50,12 @@ def static_estimates(mapping: Mapping, rate: float, calibration: Calibration) ->
 
 
 def _estimate(mapping: Mapping, rate: float, calibration: Calibration, chips: int) -> StaticEstimate:
-    counter = CoreCounter(mapping)
-    counts = counter.expect(rate)
+    counts = counter_of(mapping).expect(rate)
     times = analytic_times(counts, calibration)
     steps = mapping.laid_out.time_steps
     synaptic = counts.per_core["synaptic_event_conv"].sum() + counts.per_core["synaptic_event_dense"].sum()
     traced_ac, traced_mac = traced_operations(mapping.model.network)
+    load_ns = calibration.time_ns("config_load")
 
     def beside(kind: str) -> float:
         return sum(n for (_, event), n in counts.beside.items() if event == kind) / steps
@@ -62,8 +67,10 @@ def _estimate(mapping: Mapping, rate: float, calibration: Calibration, chips: in
         ac_laid_out=float(synaptic) / steps,
         mac_host=beside("host_mac"),
         spike_products=beside("host_spike_product"),
-        ticks=counter.ticks,
+        ticks=mapping.ticks,
         time_ns=float(times.call_ns[0]),
+        load_ns=None if load_ns is None else load_ns * mapping.rounds.loads,
+        first_load_ns=None if load_ns is None else load_ns * mapping.chips,
         report=price(replace(call_activity(counts, times), chips=chips), calibration),
     )
 
@@ -82,7 +89,7 @@ def call_activity(counts: EventCounts, times: TickTimes) -> Activity:
         for (name, event), n in counts.beside.items()
     )
     events = pd.concat(frames, ignore_index=True).assign(sampler_step=0)
-    latency = pd.DataFrame({"sampler_step": 0, "time_ns": (times.core_ns + times.barrier_ns)[0]})
+    latency = pd.DataFrame({"sampler_step": 0, "time_ns": times.tick_ns[0]})
     return Activity(events, latency, counts.mapping.chips)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 from rich.table import Table
@@ -10,6 +11,7 @@ from rich.table import Table
 from nsim.hw_models.mapping.grid import RESOURCES
 from nsim.hw_models.mapping.mapping import Mapping
 from nsim.reports.estimate import StaticEstimate
+from nsim.reports.multiplex import shared_chips, turns_text
 from nsim.units import NS_PER_MS, PJ_PER_UJ
 
 
@@ -38,7 +40,17 @@ def _part_facts(mapping: Mapping, estimate: StaticEstimate) -> dict[str, Any]:
         "cores_per_chip": mapping.chip.cores,
         "policy": mapping.policy,
         "schedule": mapping.schedule,
+        "retiming": {
+            "layers_deep": max(mapping.laid_out.depth[name] for name in mapping.grids),
+            "longest_delay_ticks": mapping.longest_delay,
+            "longest_delay_of_chip": mapping.chip.core.max_delay.value,
+            "relay_populations": len(mapping.relays),
+            "relay_neurons": sum(mapping.laid_out.population_by_name[name].size for name in mapping.relays),
+            "relay_cores": sum(grid.size for grid in mapping.relays.values()),
+        },
+        "multiplex": None if mapping.multiplex is None else asdict(shared_chips(mapping, estimate)),
         "packet_hops_per_time_step": {"as_placed": placed, "row_major": row_major},
+        "places_crossed": mapping.placement.places_crossed(mapping.flow),
         "utilization": {r: {"used": u, "max": m} for r, (u, m) in mapping.utilization().items()},
         "layers": [
             {
@@ -75,7 +87,9 @@ def _part_tables(mapping: Mapping, estimate: StaticEstimate) -> list[Table | str
     head = (
         f"{model.name} on {chip.title}: {mapping.core_count:,} cores on "
         + (
-            "1 chip"
+            f"{mapping.chips} chip(s), in {len(mapping.rounds.ends)} rounds"
+            if mapping.rounds.loads
+            else "1 chip"
             if mapping.chips == 1
             else f"{mapping.chips} chips (one holds {per_chip} cores: too small)"
         )
@@ -112,22 +126,37 @@ def _part_tables(mapping: Mapping, estimate: StaticEstimate) -> list[Table | str
     operations.add_row("as laid out", f"{estimate.ac_laid_out:,.0f}", f"{estimate.mac_host:,.0f} (host)")
     if estimate.spike_products:
         operations.caption = f"and {estimate.spike_products:,.0f} products of spikes with spikes, on the host"
-    hops = facts["packet_hops_per_time_step"]
+    _right(use, 1, 2, 3)
+    _right(layers, 1, 2, 5)
+    _right(operations, 1, 2)
+    return [head, layers, use, operations, *_in_words(mapping, estimate, facts)]
+
+
+def _in_words(mapping: Mapping, estimate: StaticEstimate, facts: dict[str, Any]) -> list[str]:
+    """How far packets travel, how long spikes wait, what a call costs, and which chips are loaded for it."""
+    hops, retiming, report = facts["packet_hops_per_time_step"], facts["retiming"], estimate.report
     traffic = "as measured" if mapping.measured else f"at a rate of {estimate.rate:g}"
     placed = f"Packets x hops per time step, {traffic}: {hops['as_placed']:,.0f}"
     placed += f", row-major {hops['row_major']:,.0f}"
     if hops["row_major"]:
         placed += f" ({hops['as_placed'] / hops['row_major'] - 1:+.0%})"
-    report = estimate.report
+    if facts["places_crossed"]:
+        placed += (
+            f". Packets cross {facts['places_crossed']} place(s) of the chips' array with no core in use: "
+            "a chip must stand there, whose power is not in the estimate"
+        )
+    waits = (
+        f"Spikes wait at most {retiming['longest_delay_ticks']} ticks (the chip's longest delay: "
+        f"{retiming['longest_delay_of_chip']}); relay neurons: {retiming['relay_neurons']:,} on "
+        f"{retiming['relay_cores']:,} cores"
+    )
     cost = (
         f"Static estimate of one call at that rate: {report.total_pj / PJ_PER_UJ:,.0f} uJ, "
         f"{estimate.time_ns / NS_PER_MS:.3f} ms in {estimate.ticks} ticks "
         f"(no figure for: {', '.join(report.unknown) or 'nothing'}). The run counts real spikes."
     )
-    _right(use, 1, 2, 3)
-    _right(layers, 1, 2, 5)
-    _right(operations, 1, 2)
-    return [head, layers, use, operations, placed, cost]
+    turns = [] if mapping.multiplex is None else [turns_text(shared_chips(mapping, estimate))]
+    return [placed, waits, cost, *turns]
 
 
 def _words(name: str) -> str:

@@ -75,6 +75,11 @@ def run_sampler(
     ``precision``: of real weights; a mapping whose weights are rounded is played in integers.
     """
     model = mapping.model
+    if mapping.rounds.loads:
+        raise RunError(
+            f"{model.name} on {mapping.chips} chip(s) in {mapping.rounds.loads} rounds: shared chips "
+            "are estimated by `nsim map`, not played; leave multiplex out"
+        )
     walk, sampler_name = build_sampler(sampler, seed, model)
     if images < 1:
         raise RunError(f"{images} images: at least 1 is needed")

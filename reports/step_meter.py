@@ -143,7 +143,7 @@ def _other_times(counts: EventCounts, chip: ChipSpec, own: str) -> pd.DataFrame:
                     "calibration": name,
                     "image": np.repeat(np.arange(images), ticks),
                     "tick": np.tile(np.arange(ticks), images),
-                    "time_ns": (times.core_ns + times.barrier_ns).ravel(),
+                    "time_ns": times.tick_ns.ravel(),
                 }
             )
         )
@@ -158,7 +158,7 @@ def _latency_table(times: TickTimes, mapping: Mapping, first_core: int) -> pd.Da
             "tick": np.tile(np.arange(ticks), images),
             "core_ns": times.core_ns.ravel(),
             "barrier_ns": times.barrier_ns.ravel(),
-            "time_ns": (times.core_ns + times.barrier_ns).ravel(),
+            "time_ns": times.tick_ns.ravel(),
             "busiest_core": times.busiest.ravel() + first_core,
             "busiest_layer": mapping.layer_of_core[times.busiest.ravel()],
         }

@@ -21,9 +21,10 @@ from nsim.hw_models.mapping.axons import Cuts, axon_channels, axon_groups, chann
 from nsim.hw_models.mapping.grid import CoreGrid
 from nsim.hw_models.mapping.listed import ListedMapping
 from nsim.hw_models.mapping.mapping import Mapping
+from nsim.hw_models.mapping.rounds import Rounds
 from nsim.simulator import attention
 from nsim.simulator.count_kernels import count_by_unit, sum_by_core
-from nsim.simulator.engine import Call
+from nsim.simulator.engine import Call, with_relays
 from nsim.simulator.host_counts import calls_beside_cores
 from nsim.simulator.memory import Memory
 from nsim.simulator.turns import Turns
@@ -47,20 +48,24 @@ class EventCounts:
 
     ``per_core``: event to counts [B, ticks, cores] (int64; float64 for an expectation); ``beside``: (layer,
     event) to the count of all images, for what happens beside the cores. Layers of cores: ``mapping``.
+    ``rounds``: where chips are shared in several; ticks are then counted within the round of the core.
     """
 
     mapping: Mapping | ListedMapping
     per_core: dict[str, np.ndarray]
     beside: dict[tuple[str, str], float]
+    rounds: Rounds | None = None
 
     @property
     def ticks(self) -> int:
-        """Ticks of one image's call."""
+        """Ticks of one image's call, or of the longest of several rounds."""
         return self.per_core["spike"].shape[1]
 
 
 class CoreCounter:
     """Counts the events of calls on one mapping; the fixed maps are made here, once."""
+
+    rounds: Rounds | None = None
 
     def __init__(self, mapping: Mapping) -> None:
         self.mapping = mapping
@@ -82,6 +87,7 @@ class CoreCounter:
 
     def count(self, call: Call) -> EventCounts:
         """Events of a call of the traced or the laid-out network; exact integers."""
+        call = with_relays(call, self.network)
         counts = self._blank(len(call.eps))
         events = dict(zip(CORE_EVENTS, counts, strict=True))
         for name, sender in self._senders.items():
@@ -102,11 +108,7 @@ class CoreCounter:
             active = events["update_active"][:, ticks, cores]
             active[:] = self._neurons(name) * call.running[name].T[:, :, None]
             np.subtract(self._neurons(name), active, out=events["update_idle"][:, ticks, cores])
-        beside = calls_beside_cores(self.mapping, Turns.played(call))
-        for op in self._attention:
-            products = attention.products(op, [call.spikes[name] for name in op.inputs])
-            beside[op.name, "host_spike_product"] = int(products.sum())
-        return EventCounts(self.mapping, events, beside)
+        return EventCounts(self.mapping, events, self._beside_played(call))
 
     def _blank(self, batch: int) -> np.ndarray:
         """Counts [events, B, ticks, cores] before a call: neurons idle, read-out elements updated.
@@ -149,11 +151,23 @@ class CoreCounter:
             for event, counts in full.items()
         }
         expected["update_idle"] = full["update_idle"] + full["update_active"] - expected["update_active"]
-        beside = calls_beside_cores(self.mapping)
+        beside = self._beside(Turns.expected(self.network))
         for op in self._attention:
             products = self.network.time_steps * attention.expected_products(op, rate)
             beside[op.name, "host_spike_product"] = products
-        return EventCounts(self.mapping, expected, beside)
+        return EventCounts(self.mapping, expected, beside, self.rounds)
+
+    def _beside(self, turns: Turns) -> dict[tuple[str, str], float]:
+        """What happens beside the cores, products of spikes apart."""
+        return calls_beside_cores(self.mapping, turns)
+
+    def _beside_played(self, call: Call) -> dict[tuple[str, str], float]:
+        """What a call did beside the cores."""
+        beside = self._beside(Turns.played(call))
+        for op in self._attention:
+            products = attention.products(op, [call.spikes[name] for name in op.inputs])
+            beside[op.name, "host_spike_product"] = int(products.sum())
+        return beside
 
     def _window(self, name: str) -> tuple[slice, slice]:
         """Ticks in which a population runs, and its cores."""
@@ -256,8 +270,8 @@ class _Sender:
 
     Channels that reach the same cores form a unit: the channel blocks of the population's own cores, or
     single channels where a projection tells them apart. ``edges`` int64 [units + 1]; ``core`` int32 [H * W,
-    units]: own core, from the grid's first; ``weights`` int64 [H * W, units, 1 + packet events]: 1, and what
-    one spike sends. ``blocks``, ``block_core``: the same for the blocks of the grid.
+    units]: own core, from the grid's first; ``weights`` int64 [H * W, units, events]: see `_spike_weights`.
+    ``blocks``, ``block_core``: the same for the blocks of the grid.
     """
 
     grid: CoreGrid
@@ -273,7 +287,7 @@ class _Sender:
         return _by_unit(spikes, self.edges)
 
     def sent(self, counts: np.ndarray, sums: np.ndarray) -> None:
-        """SENT_EVENTS [events, B, T, cores] of spikes by unit, written to ``sums``."""
+        """Events of ``weights`` [events, B, T, cores] of spikes by unit, written to ``sums``."""
         sum_by_core(_flat(counts), self.core, self.weights, sums)
 
     def active(self, active: np.ndarray, sums: np.ndarray) -> None:
@@ -302,10 +316,29 @@ def _sender(mapping: Mapping, grid: CoreGrid, shape: tuple[int, int, int], paths
     edges = blocks if all(path.one_for_all for path in paths) else np.arange(shape[0] + 1)
     block_of_unit = np.searchsorted(blocks, edges[:-1], side="right") - 1
     by_block = grid.core_ids[_owner(grid.rows)][:, _owner(grid.columns)]
-    own, place = by_block[:, :, block_of_unit], mapping.placement
-    weights = np.zeros((*own.shape, len(SENT_EVENTS)), np.int64)
+    own = by_block[:, :, block_of_unit]
+    weights = _spike_weights(mapping, own, edges, paths)
+    flat = (len(edges) - 1, len(blocks) - 1)
+    return _Sender(
+        grid,
+        paths,
+        edges,
+        (own - grid.first_core).astype(np.int32).reshape(-1, flat[0]),
+        weights.reshape(-1, flat[0], weights.shape[-1]),
+        blocks,
+        (by_block - grid.first_core).astype(np.int32).reshape(-1, flat[1]),
+    )
+
+
+def _spike_weights(mapping: Mapping, own: np.ndarray, edges: np.ndarray, paths: list[_Path]) -> np.ndarray:
+    """How often one spike is each of SENT_EVENTS on its core ``own`` [H, W, units]: int64, [..., events].
+
+    Where chips are shared in rounds, one event more, last: whether the host keeps the spike for later rounds.
+    """
+    place, several, round_of = mapping.placement, mapping.rounds.loads > 0, mapping.rounds.of_core
+    weights = np.zeros((*own.shape, len(SENT_EVENTS) + several), np.int64)
     weights[..., 0] = 1
-    packets = weights[..., 1:]
+    packets, kept = weights[..., 1 : len(SENT_EVENTS)], weights[..., -1]
     for path in paths:
         if path.reached is None:
             continue
@@ -320,17 +353,15 @@ def _sender(mapping: Mapping, grid: CoreGrid, shape: tuple[int, int, int], paths
             hops_x = np.abs(place.mesh_x[source] - place.mesh_x[target])
             hops_y = np.abs(place.mesh_y[source] - place.mesh_y[target])
             local, crossing = (hops_x + hops_y) == 0, place.chip[source] != place.chip[target]
-            packets[window] += np.stack([np.ones_like(hops_x), local, hops_x, hops_y, crossing], axis=-1)
-    flat = (len(edges) - 1, len(blocks) - 1)
-    return _Sender(
-        grid,
-        paths,
-        edges,
-        (own - grid.first_core).astype(np.int32).reshape(-1, flat[0]),
-        weights.reshape(-1, flat[0], weights.shape[-1]),
-        blocks,
-        (by_block - grid.first_core).astype(np.int32).reshape(-1, flat[1]),
-    )
+            sent = np.stack([np.ones_like(hops_x), local, hops_x, hops_y, crossing], axis=-1)
+            if several:
+                later = round_of[source] != round_of[target]
+                sent[later] = 0
+                kept[window] |= later
+            packets[window] += sent
+    if several:
+        packets[..., 0] += kept  # it leaves its core once for the host, whoever needs it
+    return weights
 
 
 def _owner(cuts: tuple[tuple[int, int], ...]) -> np.ndarray:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -68,6 +68,13 @@ class Call:
         from nsim.simulator.algorithm_counts import algorithm_counts
 
         return algorithm_counts(self)
+
+
+def with_relays(call: Call, laid_out: Network) -> Call:
+    """The call with what the relay neurons of a laid-out network do: they repeat their origin's spikes."""
+    relays = {p.name: p.relay.origin for p in laid_out.neurons if p.relay is not None}
+    repeated = {name: call.spikes[origin] for name, origin in relays.items()}
+    return replace(call, spikes=call.spikes | repeated, active=call.active | repeated) if relays else call
 
 
 class Engine:

@@ -19,7 +19,7 @@ from nsim.hw_models.mapping.mapping import Mapping
 from nsim.hw_models.mapping.place import Placement
 from nsim.hw_models.spec import Calibration
 from nsim.simulator.core_counts import EventCounts
-from nsim.simulator.engine import Call
+from nsim.simulator.engine import Call, with_relays
 from nsim.simulator.noc import Arrivals, Mesh, route_packets, serve_in_order
 from nsim.simulator.timing import INPUT_EVENTS, NEURON_EVENTS, TickTimes, slowest_core
 from nsim.simulator.traffic import Packets, fanouts, send
@@ -65,6 +65,7 @@ class EventTimer:
     def sent(self, call: Call, image: int, tick: int) -> tuple[np.ndarray, Packets]:
         """The neuron side of one tick: when each core is done, int64 ps [cores], and what it sent."""
         network = self.mapping.laid_out
+        call = with_relays(call, network)
         done, packets = [], []
         for name, grid in self.mapping.grids.items():
             compartments = grid.used["compartments"].ravel()

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from nsim.hw_models.mapping.mapping import Mapping
-from nsim.simulator.engine import Call
+from nsim.simulator.engine import Call, with_relays
 from nsim.simulator.traffic import Fanout, fanouts
 
 DIRECTIONS = ("east", "west", "north", "south")
@@ -44,6 +44,7 @@ class LinkCounter:
 
     def count(self, call: Call) -> dict[str, np.ndarray]:
         """Direction to packets int64 [rows, columns] that leave each tile that way, all images together."""
+        call = with_relays(call, self.mapping.laid_out)
         place, rows, columns = self.mapping.placement, *self.shape
         x_steps = np.zeros((2, rows, columns + 1), np.int64)
         y_steps = np.zeros((2, rows + 1, columns), np.int64)

@@ -18,6 +18,7 @@ from nsim.hw_models.mapping.layout import Layout
 from nsim.hw_models.mapping.mapping import Mapping, with_places
 from nsim.hw_models.mapping.partition import partition
 from nsim.hw_models.mapping.policies import Policy, lay_out
+from nsim.hw_models.mapping.retime import retime
 from nsim.hw_models.mapping.schedule import Schedule
 from nsim.hw_models.spec import ChipSpec
 
@@ -53,7 +54,7 @@ def map_on(
     network: Network, chip: ChipSpec, policy: Policy = "expand", schedule: Schedule = "pipelined"
 ) -> Mapping:
     """`map_model`, on a chip that need not be a file."""
-    laid_out = lay_out(network, policy, chip)
+    laid_out = retime(lay_out(network, policy, chip), chip.core.max_delay.value, schedule)
     layout = Layout(
         model=model_of(network),
         chip=chip,

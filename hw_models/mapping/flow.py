@@ -39,6 +39,18 @@ def flow(network: Network, grids: dict[str, CoreGrid], rate: np.ndarray | None =
     return Flow(source, target, neurons * (running if rate is None else rate[source]))
 
 
+def within_rounds(packets: Flow, ends: tuple[int, ...]) -> Flow:
+    """Packets between cores that are on the chips together, ``ends``: past-the-last core of each round.
+
+    What goes from one round to another is kept by the host.
+    """
+    if len(ends) == 1:
+        return packets
+    source, target = (np.searchsorted(ends, core, side="right") for core in (packets.source, packets.target))
+    together = source == target
+    return Flow(packets.source[together], packets.target[together], packets.packets[together])
+
+
 @dataclass(frozen=True)
 class Sent:
     """Packets of one time step: of ``spikes`` if every neuron fired, and with the ``values`` of streams."""

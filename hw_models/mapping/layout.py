@@ -16,6 +16,7 @@ from nsim.frontends.network import Network
 from nsim.frontends.quantize import check_weight_bits
 from nsim.html_table import html_table
 from nsim.hw_models.catalog import find_chip_file, load_any_chip
+from nsim.hw_models.mapping.axons import spiking_inputs
 from nsim.hw_models.mapping.conv_cores import partition_conv
 from nsim.hw_models.mapping.crossbar import CrossbarCut, PartialSums, partition_crossbar
 from nsim.hw_models.mapping.grid import CoreGrid
@@ -23,6 +24,7 @@ from nsim.hw_models.mapping.partition import partition
 from nsim.hw_models.mapping.place import check_room
 from nsim.hw_models.mapping.policies import Policy, lay_out
 from nsim.hw_models.mapping.pool import partition_pool
+from nsim.hw_models.mapping.retime import retime
 from nsim.hw_models.mapping.schedule import Schedule, Timetable, timetable
 from nsim.hw_models.spec import AnyChip, ChipSpec, CrossbarChip
 
@@ -78,6 +80,18 @@ class Layout:
         return -(-self.core_count // self.chip.cores)
 
     @property
+    def relays(self) -> dict[str, CoreGrid]:
+        """The cores of relay populations, by name."""
+        kinds = self.laid_out.population_by_name
+        return {name: grid for name, grid in self.grids.items() if kinds[name].relay is not None}
+
+    @property
+    def longest_delay(self) -> int:
+        """Ticks that the spikes which wait longest wait in their targets."""
+        delays = [self.times.delay(p) for n in self.grids for p in spiking_inputs(self.laid_out, n)]
+        return max(delays, default=0)
+
+    @property
     def resources(self) -> tuple[str, ...]:
         """Of what a core of this chip has only so much."""
         return tuple(next(iter(self.grids.values())).limits)
@@ -93,11 +107,11 @@ class Layout:
         return "" if self.weight_bits is None else f"--weight-bits {self.weight_bits}"
 
     def utilization(self) -> dict[str, tuple[int, int]]:
-        """Resource to (used, available on the cores in use); cores and chips likewise.
+        """Resource to (used, available on the cores in use); cores likewise, on the chips that hold them.
 
         The compartments available shrink where long delays take more accumulator slots.
         """
-        total = {"cores": (self.core_count, self.chips * self.chip.cores)}
+        total = {"cores": (self.core_count, -(-self.core_count // self.chip.cores) * self.chip.cores)}
         for resource in (r for r in self.resources if r != "words_per_axon"):
             used = sum(int(grid.used[resource].sum()) for grid in self.grids.values())
             available = sum(grid.limits[resource] * grid.size for grid in self.grids.values())
@@ -161,17 +175,26 @@ def cut_into_cores(
     schedule: Schedule = "pipelined",
     weight_bits: int | None = None,
     partial_sums: PartialSums = "none",
+    multiplex: int | None = None,
 ) -> Layout:
     """Lay a model out on the cores of a chip of any family (a bundled name or a file); see `map_model`.
 
     ``partial_sums``: on crossbars, whether neurons that hear more than a core has axons get their sums in
-    parts ("relay"); see `nsim.hw_models.mapping.crossbar`.
+    parts ("relay"); see `nsim.hw_models.mapping.crossbar`. Cores beyond the largest known system are refused
+    unless they are to share chips (``multiplex``).
 
     Raises ChipFileError for a chip that cannot be read, MappingError, naming layer, rule, need and limit,
     for what cannot fit a core, or on the largest known system of the chip.
     """
     chip = load_any_chip(chip_name)
+    if multiplex is not None and not isinstance(chip, ChipSpec):
+        raise MappingError(
+            f"{model.name} on {chip.name}: taking turns on {multiplex} chip(s) is worked out for chips that "
+            "can be simulated (loihi, for example); leave --multiplex out"
+        )
     laid_out = lay_out(model.network, policy, chip)
+    if isinstance(chip, ChipSpec):
+        laid_out = retime(laid_out, chip.core.max_delay.value, schedule)
     check_weight_bits(weight_bits)
     if partial_sums != "none" and not isinstance(chip, CrossbarChip):
         raise MappingError(
@@ -200,5 +223,6 @@ def cut_into_cores(
         )
     else:
         grids = PARTITIONS[chip.family](laid_out, chip, schedule)
-    check_room(sum(grid.size for grid in grids.values()), chip)
+    if multiplex is None:
+        check_room(sum(grid.size for grid in grids.values()), chip)
     return Layout(**made, grids=grids)

@@ -27,7 +27,7 @@ from nsim.hw_models.mapping.axons import (
 )
 from nsim.hw_models.mapping.grid import RESOURCES, CoreGrid, block_sizes, in_order, on_chip, segment_reached
 from nsim.hw_models.mapping.reach import segments
-from nsim.hw_models.mapping.schedule import Schedule, Timetable, timetable, waits_too_long
+from nsim.hw_models.mapping.schedule import Schedule, Timetable, timetable
 from nsim.hw_models.mapping.storage import SynapseStorage
 from nsim.hw_models.spec import ChipSpec, Core
 
@@ -41,7 +41,7 @@ def partition(
     ``weight_bits`` how many bits of memory a weight takes, the most a core stores by default. When the
     result needs several chips, output axons are counted as if every destination lay on another chip (one
     entry more each), so that any placement is legal. Raises MappingError for a layer of which not even a
-    single neuron fits a core, and for spikes that would have to wait longer than a core can hold them.
+    single neuron fits a core, and for spikes that wait longer than a core can hold them: `retime` first.
     """
     times = timetable(network, schedule)
     plan = _Plan(network, chip.core, times, weight_bits, chip_crossing=0)
@@ -132,7 +132,10 @@ class _Layer:
         self.delays = [plan.times.delay(p) for p in self.inputs]
         longest = max(self.delays, default=0)
         if longest > core.max_delay.value:
-            raise waits_too_long(population.name, longest, core.max_delay.value, plan.times)
+            raise MappingError(
+                f"{population.name}: spikes wait {longest} ticks, the limit is {core.max_delay.value}; "
+                "relay neurons are needed (see nsim.hw_models.mapping.retime)"
+            )
         soft = population.neuron is not None and population.neuron.v_reset is None
         self.per_neuron = 2 if soft else 1
         self.limits = {

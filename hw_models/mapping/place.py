@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Literal, get_args
 
 import numpy as np
@@ -53,6 +54,17 @@ class Placement:
         used = {(c, x, y) for c, x, y in zip(self.chip, self.tile_x, self.tile_y, strict=True)}
         return int(max(np.bincount([c for c, _, _ in used])))
 
+    def places_crossed(self, flow: Flow) -> int:
+        """Places of the array without any core in use that packets cross, x first, out of its last row.
+
+        Routers are at work there, so a chip must stand there too; it is not among ``chips``.
+        """
+        last_row = (self.chips - 1) // self.chips_x
+        first_empty = self.chips - last_row * self.chips_x
+        out_of_it = (self.chip[flow.source] // self.chips_x == last_row) & (flow.packets > 0)
+        columns = self.chip[flow.target[out_of_it]] % self.chips_x
+        return max(0, int(columns.max(initial=-1)) - first_empty + 1)
+
     def packet_hops(self, flow: Flow) -> float:
         """Packets times hops (Manhattan distance in tiles) of one time step."""
         hops = sum(np.abs(at[flow.source] - at[flow.target]) for at in (self.mesh_x, self.mesh_y))
@@ -67,6 +79,22 @@ def place(cores: int, flow: Flow, chip: ChipSpec, order: Order, seed: int = 0) -
     return place_optimised(row_major, flow, chip, seed)
 
 
+def place_rounds(ends: tuple[int, ...], flow: Flow, chip: ChipSpec, order: Order) -> Placement:
+    """Places of the cores of every round, ``ends`` past-the-last core of each; ``flow`` within rounds.
+
+    The first round takes all chips, every further one the last of them.
+    """
+    placed = []
+    for start, end in pairwise((0, *ends)):
+        own = (flow.source >= start) & (flow.source < end)
+        packets = Flow(flow.source[own] - start, flow.target[own] - start, flow.packets[own])
+        placed.append(place(end - start, packets, chip, order))
+    first, last = placed[0], placed[0].chips - 1
+    chips = [first.chip, *(p.chip + last for p in placed[1:])]
+    tile_x, tile_y = (np.concatenate([getattr(p, axis) for p in placed]) for axis in ("tile_x", "tile_y"))
+    return replace(first, chip=np.concatenate(chips), tile_x=tile_x, tile_y=tile_y)
+
+
 def place_row_major(cores: int, chip: ChipSpec) -> Placement:
     """Fill tiles in order of core id, column by column (tile id = tiles_y * x + y), chip after chip.
 
@@ -79,10 +107,11 @@ def place_row_major(cores: int, chip: ChipSpec) -> Placement:
 def check_room(cores: int, chip: AnyChip) -> None:
     """MappingError when the largest known system of this chip has fewer cores."""
     if cores > chip.cores * chip.chips_max:
+        turns = f", or --multiplex {chip.chips_max}: cores take turns" if isinstance(chip, ChipSpec) else ""
         raise MappingError(
             f"{chip.name}: the network needs {cores:,} cores, the largest system has "
             f"{chip.cores * chip.chips_max:,} on {chip.chips_max} chips; use a smaller model "
-            "or a chip with larger cores"
+            f"or a chip with larger cores{turns}"
         )
 
 

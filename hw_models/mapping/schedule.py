@@ -9,8 +9,8 @@ A spike costs what it costs (packet, axon, synapses) in the tick in which it is 
 an accumulator slot of the target compartment until the target runs that time step. A core goes from one
 slot to the next at every tick, whether the layer waits or not, so what is held takes a synaptic delay of as
 many ticks as lie between, less the one it takes to get there: with s layers from source to target s - 1
-ticks when pipelined, s T - 1 when layerwise. Delays take delay slots and bits of every synapse; `partition`
-counts both and refuses a path that must wait longer than the chip can.
+ticks when pipelined, s T - 1 when layerwise. Delays take delay slots and bits of every synapse, which
+`partition` counts; a path that must wait longer than the chip can is led over relay neurons (`retime`).
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from nsim.errors import MappingError
 from nsim.frontends.network import Network, Projection
 
 Schedule = Literal["pipelined", "layerwise"]
@@ -51,18 +50,3 @@ def timetable(network: Network, schedule: Schedule) -> Timetable:
     stride = network.time_steps if schedule == "layerwise" else 1
     first_tick = {name: depth * stride for name, depth in network.depth.items()}
     return Timetable(schedule, stride, first_tick, network.time_steps)
-
-
-def waits_too_long(population: str, delay: int, limit: int, times: Timetable) -> MappingError:
-    """The refusal of a ``population`` that hears spikes after ``delay`` ticks, more than ``limit``."""
-    layers = (delay + 1) // times.stride
-    if layers - 1 > limit or times.schedule == "pipelined":
-        return MappingError(
-            f"{population}: a skip path must wait {delay} ticks, the limit is {limit}; "
-            "relay neurons are needed, which this version cannot place"
-        )
-    return MappingError(
-        f"{population}: layer by layer, spikes from {layers} layers back wait {layers} x {times.time_steps} "
-        f"time steps, a delay of {delay} ticks; the limit is {limit}. Use --schedule pipelined, where it is "
-        f"{layers - 1}, or at most {(limit + 1) // layers} time steps"
-    )

@@ -24,6 +24,7 @@ EVENTS = {
     "chip_crossing": "one packet leaves for another chip",
     "bias_write": "one compartment's bias register written between calls",
     "state_reset": "the state of one chip cleared between two calls",
+    "config_load": "the configuration of one chip (synapses, axons, neurons) loaded in a call",
     "host_mac": "one multiply-accumulate done by the host",
     "host_elementwise": "one elementwise operation (such as one Swish element) done by the host",
     "host_spike_product": "one spike times a spike, or a count of such products, by the host (attention)",

@@ -194,6 +194,7 @@ OFF_CORE = {
     "chip_crossing": (None, None),
     "bias_write": (0.0, None),
     "state_reset": (5.94e6, None),
+    "config_load": (None, 4.65e9),
     "host_mac": (900.0, None),
     "host_elementwise": (900.0, None),
     "host_spike_product": (900.0, None),

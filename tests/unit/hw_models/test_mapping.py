@@ -73,5 +73,5 @@ def test_more_cores_than_the_largest_system() -> None:
         map_on(one_layer(kernel, (3, 3)), chip)
     assert str(error.value) == (
         "loihi: the network needs 18 cores, the largest system has 16 on 4 chips; "
-        "use a smaller model or a chip with larger cores"
+        "use a smaller model or a chip with larger cores, or --multiplex 4: cores take turns"
     )

@@ -299,8 +299,8 @@ def test_too_long_a_skip() -> None:
     with pytest.raises(MappingError) as error:
         partition(skip_over(63), small_loihi())
     assert str(error.value) == (
-        "n64: a skip path must wait 63 ticks, the limit is 62; relay neurons are needed, which this version "
-        "cannot place"
+        "n64: spikes wait 63 ticks, the limit is 62; relay neurons are needed (see "
+        "nsim.hw_models.mapping.retime)"
     )
 
 

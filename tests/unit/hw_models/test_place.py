@@ -105,3 +105,30 @@ def test_measured_traffic(tiny_network: Network, tmp_path: Path) -> None:
         f"{model.name} on loihi: the traffic was measured on {first.core_count} cores, this layout has "
         f"{cores}; give a run of the same model, chip and policy"
     )
+
+
+@settings(max_examples=20)
+@given(chips=st.integers(1, 12), seed=st.integers(0, 1000), pairs=st.integers(0, 12))
+def test_places_of_the_array_that_packets_cross(chips: int, seed: int, pairs: int) -> None:
+    """Against a walk tile by tile, x first: the places beyond the last chip that it comes through."""
+    chip = small_loihi(structure={"tiles_x": 2, "tiles_y": 2, "cores_per_tile": 1})
+    at, rng = place_row_major(4 * chips, chip), np.random.default_rng(seed)
+    packets = Flow(*rng.integers(4 * chips, size=(2, pairs)), rng.integers(0, 2, pairs).astype(float))
+    crossed = set()
+    for a, b, sent in zip(packets.source, packets.target, packets.packets, strict=True):
+        (x, y), (to_x, to_y) = ((int(at.mesh_x[c]), int(at.mesh_y[c])) for c in (a, b))
+        along_x = [(i, y) for i in range(min(x, to_x), max(x, to_x) + 1)]
+        along_y = [(to_x, i) for i in range(min(y, to_y), max(y, to_y) + 1)]
+        if sent:
+            crossed |= {at.chips_x * (j // 2) + i // 2 for i, j in along_x + along_y}
+    assert at.places_crossed(packets) == len({c for c in crossed if c >= chips})
+
+
+def test_three_chips_in_a_square_of_four() -> None:
+    chip = small_loihi(structure={"tiles_x": 2, "tiles_y": 2, "cores_per_tile": 1})
+    at = place_row_major(12, chip)
+    assert at.chips_x == 2
+    third_to_second, second_to_third = (
+        Flow(np.array([a]), np.array([b]), np.ones(1)) for a, b in ((8, 4), (4, 8))
+    )
+    assert (at.places_crossed(third_to_second), at.places_crossed(second_to_third)) == (1, 0)

@@ -11,7 +11,6 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from nsim.errors import MappingError
 from nsim.frontends.kernel import Kernel
 from nsim.frontends.network import Network, NeuronModel, Population, Projection
 from nsim.hw_models.mapping.expand import expand
@@ -155,17 +154,6 @@ def test_waiting_takes_synaptic_memory() -> None:
     )
     words = [partition(network, small_loihi(), s)["b"].used["synaptic_words"].item() for s in SCHEDULES]
     assert words == [-(-(20 + 48 * 8) // 64), -(-(20 + 48 * 10) // 64)] == [7, 8]
-
-
-def test_what_the_chip_cannot_hold_is_refused() -> None:
-    assert partition(skip_over(8, 7), small_loihi(), "layerwise")
-    with pytest.raises(MappingError) as error:
-        partition(skip_over(8, 8), small_loihi(), "layerwise")
-    assert str(error.value) == (
-        "n9: layer by layer, spikes from 9 layers back wait 9 x 8 time steps, a delay of 71 ticks; the limit "
-        "is 62. Use --schedule pipelined, where it is 8, or at most 7 time steps"
-    )
-    assert partition(skip_over(8, 8), small_loihi(), "pipelined")
 
 
 def test_mapping_by_name() -> None:

@@ -10,20 +10,42 @@ from hypothesis import strategies as st
 
 from nsim.frontends.kernel import Kernel
 from nsim.frontends.network import HostBias, HostOp, Network, NeuronModel, Population, Projection
-from nsim.hw_models.mapping.mapping import Mapping
+from nsim.hw_models.mapping.mapping import Mapping, with_places
 from nsim.hw_models.mapping.policies import Policy
 from nsim.hw_models.mapping.schedule import Schedule
 from nsim.simulator.core_counts import CORE_EVENTS, CoreCounter
 from nsim.simulator.engine import Call, Engine
 from nsim.simulator.host_counts import calls_beside_cores
+from nsim.simulator.round_counts import ROUND_EVENTS, counter_of
 from tests.networks import BLOCKS, join, map_on, owners, random_network, small_loihi, synapses_into
 
 
-def brute_force(mapping: Mapping, call: Call, ticks: int) -> dict[str, np.ndarray]:
-    """Events [B, ticks, cores], spike by spike and synapse by synapse."""
+def in_rounds(mapping: Mapping) -> tuple[list[int], list[int], dict[tuple[str, int], int]]:
+    """Round of every core, ticks of every round, and first tick of every layer in every round it is in."""
+    network, ends = mapping.laid_out, mapping.round_ends
+    rounds = [next(r for r, end in enumerate(ends) if core < end) for core in range(mapping.core_count)]
+    of_layer = {n: {rounds[core] for core in grid.core_ids.flat} for n, grid in mapping.grids.items()}
+    between = network.time_steps if mapping.schedule == "layerwise" else 1
+    ticks, first = [], {}
+    for r in range(len(ends)):
+        here = {n: between * network.depth[n] for n in mapping.grids if r in of_layer[n]}
+        heard = {p.source for p in network.projections if p.target in here} & {
+            p.name for p in network.neurons
+        }
+        wait = any(min(of_layer[source]) < r for source in heard)
+        start = min(here.values()) if r else 0
+        first |= {(n, r): tick - start + wait for n, tick in here.items()}
+        ticks.append(network.time_steps + max(here.values()) - start + wait)
+    return rounds, ticks, first
+
+
+def brute_force(mapping: Mapping, call: Call) -> dict[str, np.ndarray]:
+    """Events [B, ticks of the longest round, cores], spike by spike and synapse by synapse."""
     network = mapping.laid_out
     batch = len(call.eps)
-    counts = {e: np.zeros((batch, ticks, mapping.core_count), np.int64) for e in CORE_EVENTS}
+    rounds, ticks, first_tick = in_rounds(mapping)
+    shape = (batch, max(ticks), mapping.core_count)
+    counts = {e: np.zeros(shape, np.int64) for e in ROUND_EVENTS}
     core_of = {n: owners(g, network.population_by_name[n].shape) for n, g in mapping.grids.items()}
     place = mapping.cores.set_index("core")
     at = {
@@ -41,19 +63,18 @@ def brute_force(mapping: Mapping, call: Call, ticks: int) -> dict[str, np.ndarra
         for projection, pairs in synapses_into(network, name):
             for pre, post in pairs:
                 core = core_of[name][post]
-                fed[projection.source, pre].append((kind, core))
-                reached[projection.source, pre].add((core, projection.kernel.geometry))
+                fed[projection.source, pre].append((kind, core, name))
+                reached[projection.source, pre].add((core, projection.kernel.geometry, name))
     for name, cores in core_of.items():
-        between = network.time_steps if mapping.schedule == "layerwise" else 1
-        first, spiking = between * network.depth[name], name in call.spikes
+        spiking = name in call.spikes
         per_neuron = 1
         if spiking and network.population_by_name[name].neuron.v_reset is None:
             per_neuron = 2
         for core in cores.values():
-            counts["update_idle"][:, :, core] += per_neuron
+            counts["update_idle"][:, : ticks[rounds[core]], core] += per_neuron
         for neuron, core in cores.items():
             for step in range(network.time_steps):
-                tick = first + step
+                tick = first_tick[name, rounds[core]] + step
                 for image in range(batch):
                     if not spiking or call.active[name][(step, image, *neuron)]:
                         counts["update_active"][image, tick, core] += 1
@@ -61,12 +82,29 @@ def brute_force(mapping: Mapping, call: Call, ticks: int) -> dict[str, np.ndarra
                     if not spiking or not call.spikes[name][(step, image, *neuron)]:
                         continue
                     counts["spike"][image, tick, core] += 1
-                    for kind, target in fed[name, neuron]:
-                        counts[kind][image, tick, target] += 1
-                    for target, _ in reached[name, neuron]:
+
+                    def heard(
+                        target: int, layer: str, core: int = core, tick: int = tick, step: int = step
+                    ) -> int:
+                        """The tick in which the spike comes to a core."""
+                        if rounds[target] == rounds[core]:
+                            return tick
+                        return first_tick[layer, rounds[target]] + step - 1
+
+                    for kind, target, layer in fed[name, neuron]:
+                        counts[kind][image, heard(target, layer), target] += 1
+                    later = {
+                        target for target, _, _ in reached[name, neuron] if rounds[target] != rounds[core]
+                    }
+                    for event in ("packet_out", "host_read"):
+                        counts[event][image, tick, core] += bool(later)
+                    for target, _, layer in reached[name, neuron]:
+                        counts["packet_in"][image, heard(target, layer), target] += 1
+                        if target in later:
+                            counts["host_write"][image, heard(target, layer), target] += 1
+                            continue
                         (chip, x, y), (to_chip, to_x, to_y) = at[core], at[target]
                         counts["packet_out"][image, tick, core] += 1
-                        counts["packet_in"][image, tick, target] += 1
                         counts["hop_x"][image, tick, core] += abs(to_x - x)
                         counts["hop_y"][image, tick, core] += abs(to_y - y)
                         counts["tile_local"][image, tick, core] += (x, y) == (to_x, to_y)
@@ -88,10 +126,14 @@ def play(network: Network, images: int, seed: int) -> Call:
     tiles=st.sampled_from([1, 8]),
     policy=st.sampled_from(["expand", "host"]),
     schedule=st.sampled_from(["pipelined", "layerwise"]),
+    chips=st.sampled_from([None, 1, 2]),
 )
-@example(("conv", "residual"), 3, 20, 16383, 1, "expand", "pipelined")
-@example(("depthwise", "shortcut", "cat"), 1, 20, 400, 1, "expand", "layerwise")
-@example(("residual", "shortcut", "cat"), 2, 20, 400, 1, "host", "pipelined")
+@example(("conv", "residual"), 3, 20, 16383, 1, "expand", "pipelined", None)
+@example(("depthwise", "shortcut", "cat"), 1, 20, 400, 1, "expand", "layerwise", None)
+@example(("residual", "shortcut", "cat"), 2, 20, 400, 1, "host", "pipelined", None)
+@example(("conv", "residual"), 3, 20, 16383, 1, "expand", "layerwise", 1)
+@example(("depthwise", "shortcut", "cat"), 1, 20, 400, 1, "expand", "pipelined", 1)
+@example(("residual", "shortcut", "cat"), 2, 20, 400, 1, "host", "pipelined", 2)
 def test_every_event_of_every_tick_and_core(
     blocks: tuple[str, ...],
     seed: int,
@@ -100,21 +142,26 @@ def test_every_event_of_every_tick_and_core(
     tiles: int,
     policy: Policy,
     schedule: Schedule,
+    chips: int | None,
 ) -> None:
     network = random_network(blocks, seed, (4, 5))
-    chip = small_loihi({"compartments": compartments, "synaptic_words": words}, {"tiles_x": tiles})
-    mapping = map_on(network, chip, policy, schedule)
+    shape = {"tiles_x": tiles, "tiles_y": 1, "cores_per_tile": 2} if chips else {"tiles_x": tiles}
+    chip = small_loihi({"compartments": compartments, "synaptic_words": words}, shape)
+    mapping = with_places(map_on(network, chip, policy, schedule), "row-major", multiplex=chips)
     call = play(network, 2, seed)
     fired = np.concatenate([spikes.ravel() for spikes in call.spikes.values()])
     assume(0.05 < fired.mean() < 0.97)
-    counter = CoreCounter(mapping)
+    counter = counter_of(mapping)
     streams = sum(block in ("residual", "shortcut", "cat") for block in blocks)
     steps, depth = network.time_steps, len(blocks) + (streams if policy == "host" else 0)
-    assert counter.ticks == (steps + depth if schedule == "pipelined" else steps * (1 + depth))
+    if mapping.regime == "resident":
+        assert counter.ticks == (steps + depth if schedule == "pipelined" else steps * (1 + depth))
     counter.count(play(network, 2, seed + 1))  # whose memory the next one gets
     counts = counter.count(call).per_core
-    expected = brute_force(mapping, call, counter.ticks)
-    for event in CORE_EVENTS:
+    expected = brute_force(mapping, call)
+    kinds = CORE_EVENTS if mapping.regime == "resident" else ROUND_EVENTS
+    assert tuple(counts) == kinds
+    for event in kinds:
         assert counts[event].dtype == np.int64
         np.testing.assert_array_equal(counts[event], expected[event], event)
 
