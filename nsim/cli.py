@@ -446,10 +446,13 @@ def train(
 
     Example: nsim train sddpm-digits --out sddpm-digits.pt
     """
-    from nsim.workloads.training import train_bundled
+    from nsim.reports.cost import training_cost
+    from nsim.workloads.training import bundled_training
 
+    training = bundled_training(name, seed, iterations)
+    remark(f"{training_cost(name, training.config.iterations)} on two threads")
     with progress_bar("iterations", value_name="loss") as progress:
-        train_bundled(name, out, seed, iterations, progress)
+        training.run(out, progress)
     show({"name": name, "written_to": str(out), "seed": seed} if as_json else [f"written to {out}"])
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from nsim.errors import RunError
@@ -92,6 +92,20 @@ class Cost:
 
 REPRODUCE = Cost(60.0, 4e9)
 """Measured: `nsim reproduce sddpm-table3`, whose networks are always the same."""
+
+TRAINING = {
+    "lateral-digits": Cost(0.2, 0.7e9),
+    "sddpm-digits": Cost(0.46, 0.95e9),
+    "sdm-digits": Cost(0.6, 1.1e9),
+    "spiking-diffusion-digits": Cost(0.11, 0.7e9),
+}
+"""Measured: one iteration of what `nsim train` makes, on two idle cores."""
+
+
+def training_cost(name: str, iterations: int) -> Cost:
+    """Cost of ``iterations`` iterations of a bundled model's training."""
+    each = TRAINING[name]
+    return replace(each, seconds=START_S + iterations * each.seconds)
 
 
 def call_cost(size: Size, time_steps: int, images: int, calls: int) -> Cost:

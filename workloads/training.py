@@ -182,19 +182,30 @@ def _update_average(average: dict[str, torch.Tensor], model: nn.Module, decay: f
             average[key].copy_(value)
 
 
-def train_bundled(
-    name: str,
-    out: Path,
-    seed: int,
-    iterations: int | None,
-    progress: Callable[[int, int, float], None],
-) -> None:
-    """Train a bundled model by name and write it to ``out``; ``progress(done, all, loss)`` per iteration.
+@dataclass(frozen=True)
+class BundledTraining:
+    """How a bundled model is made: settings of its own kind, and what trains with them."""
 
-    Raises TrainError for a name that is not bundled, or when scikit-learn's digits are not installed.
-    """
+    config: Any
+    trainer: Callable[..., object]
+
+    def run(self, out: Path, progress: Callable[[int, int, float], None]) -> None:
+        """Train and write to ``out``; ``progress(done, all, loss)`` per iteration.
+
+        Raises TrainError when scikit-learn's digits are not installed, or for a state of other settings.
+        """
+        from nsim.workloads.digits import load_digits
+
+        images, iterations = load_digits().train_images, self.config.iterations
+        out.parent.mkdir(parents=True, exist_ok=True)
+        self.trainer(
+            out, images, config=self.config, report=lambda i, loss: progress(i + 1, iterations, loss)
+        )
+
+
+def bundled_training(name: str, seed: int, iterations: int | None) -> BundledTraining:
+    """How the bundled model ``name`` is trained from a seed; TrainError for a name that is not bundled."""
     from nsim.workloads.checkpoints import find_checkpoint
-    from nsim.workloads.digits import load_digits
     from nsim.workloads.train_lateral import LATERAL_DIGITS, LATERAL_TRAINING, train_lateral
     from nsim.workloads.train_sdm import SDM_DIGITS, SDM_TRAINING, train_sdm
     from nsim.workloads.train_spiking_diffusion import (
@@ -216,14 +227,7 @@ def train_bundled(
     if name not in trainers:
         raise TrainError(f"nothing called {name!r} can be trained; known: {', '.join(trainers)}")
     config, trainer = trainers[name]
-    config = replace(config, seed=seed, iterations=iterations or config.iterations)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    trainer(
-        out,
-        load_digits().train_images,
-        config=config,
-        report=lambda i, loss: progress(i + 1, config.iterations, loss),
-    )
+    return BundledTraining(replace(config, seed=seed, iterations=iterations or config.iterations), trainer)
 
 
 def save_checkpoint(
