@@ -152,10 +152,12 @@ def _where_exact(run: Run) -> str:
         return ""
     total = run.extrapolation().iloc[0]
     steps = f"{len(run.measured_steps)} of {run.manifest['sampler_steps']} sampler steps"
-    return (
-        f" at {steps}, the others taken to be as their nearest measured one (the run's energy "
-        f"{_uj(total['low'])} to {_uj(total['high'])} by this alone, 95 %)"
+    within = (
+        "how far they are from it is unknown with one step measured"
+        if total["low"] is None
+        else f"the run's energy {_uj(total['low'])} to {_uj(total['high'])} by this alone, 95 %"
     )
+    return f" at {steps}, the others taken to be as their nearest measured one ({within})"
 
 
 def confidence_shares(run: Run) -> dict[str, float]:

@@ -175,6 +175,7 @@ def test_one_measured_step_says_so(mapping: Mapping) -> None:
     run = run_sampler(mapping, "ddim:3", threads=1, detail_steps="1")
     assert "no interval from 1 step" in detail_lines(run)[0]
     assert run_facts(run)["extrapolated"]["time_ns"]["low"] is None
+    assert "how far they are from it is unknown with one step measured" in report_html(run)
 
 
 def _content(folder: Path) -> dict[str, bytes]:
