@@ -24,7 +24,6 @@ from nsim.cli_options import (
     PlacementOption,
     PolicyOption,
     PSPOption,
-    RunArgument,
     SamplerOption,
     ScheduleOption,
     ThresholdOption,
@@ -36,7 +35,9 @@ from nsim.cli_options import (
 )
 from nsim.cli_output import progress_bar, remark, show
 from nsim.cli_quantise import quantise
+from nsim.cli_reading import compare, export_command, price, report, trace
 from nsim.cli_sweep import sweep
+from nsim.cli_training import quality, statistics, train
 from nsim.cli_workloads import workloads
 from nsim.errors import NsimError, RunError
 
@@ -224,63 +225,6 @@ def _begun_command(folder: Path) -> None:
 
 
 @app.command()
-def price(
-    folder: RunArgument,
-    energy: Annotated[str, typer.Option(help="Energy models, separated by commas, or all.")] = "all",
-    as_json: JsonOption = False,
-) -> None:
-    """Price one run's counts with several energy models, side by side.
-
-    Example: nsim price runs/a --energy boardfit,davies2018,horowitz45,lemaire2022
-    """
-    from nsim.reports.energy_models import energy_facts, energy_tables, parse_energy
-    from nsim.reports.run import Run
-
-    run = Run.open(folder)
-    facts = energy_facts(run, parse_energy(energy, run.chip))
-    show(facts if as_json else energy_tables(facts))
-
-
-@app.command()
-def compare(
-    runs: Annotated[list[str], typer.Argument(help="Run folders, or FOLDER@CALIBRATION.")],
-    out: Annotated[
-        Path | None, typer.Option(help="Folder for a waterfall from the first to each other, and a CSV file.")
-    ] = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Compare runs, calibrations and the ANN twin: costs of a call, ratios, where the difference comes from.
-
-    Example: nsim compare runs/a runs/b runs/a@davies2018 --out compared
-    """
-    from nsim.reports.compare import compare_facts, compare_tables, open_comparands, write_comparison
-
-    comparands = open_comparands(runs)
-    files = [] if out is None else write_comparison(comparands, out)
-    if as_json:
-        show(compare_facts(comparands))
-    else:
-        show([*compare_tables(comparands), *(f"written to {file}" for file in files)])
-
-
-@app.command()
-def report(
-    folder: RunArgument,
-    out: Annotated[Path | None, typer.Option(help="File to write; FOLDER/report.html otherwise.")] = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Write a run as one HTML page: figures, tables, what dominates and why, what is fact and what is not.
-
-    Example: nsim report runs/a
-    """
-    from nsim.reports.html_report import write_report
-    from nsim.reports.run import Run
-
-    file = write_report(Run.open(folder), out or folder / "report.html")
-    show({"written_to": str(file)} if as_json else [f"written to {file}"])
-
-
-@app.command()
 def reproduce(
     table: Annotated[Literal["sddpm-table3"], typer.Argument(help="Which paper's table.")],
     chip: ChipOption = "loihi",
@@ -299,50 +243,6 @@ def reproduce(
     with progress_bar("networks") as progress:
         facts = sddpm_table3(chip, seed, progress)
     show(facts if as_json else table3_tables(facts))
-
-
-@app.command("export")
-def export_command(
-    folder: RunArgument,
-    form: Annotated[
-        Literal["csv", "latex"],
-        typer.Option("--format", help="csv: every row; latex: tables added up to fit a page."),
-    ] = "csv",
-    out: Annotated[Path | None, typer.Option(help="Folder to write to; FOLDER/export otherwise.")] = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Write a run's tables (energy, latency, counts, operations, utilization) for other programs.
-
-    Example: nsim export runs/a --format latex
-    """
-    from nsim.reports.export import export
-    from nsim.reports.run import Run
-
-    files = export(Run.open(folder), form, out or folder / "export")
-    show({"written_to": list(map(str, files))} if as_json else [f"written to {file}" for file in files])
-
-
-@app.command()
-def trace(
-    folder: RunArgument,
-    out: Annotated[Path, typer.Option(help="File to write: .json (small) or .perfetto-trace (any size).")],
-    step: Annotated[int, typer.Option(help="Sampler step, from 0.", min=0)] = 0,
-    model: Annotated[str | None, typer.Option(help="The run's model file, if not a bundled one.")] = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Write what cores, links and the barrier did in one sampler step, for the viewer at ui.perfetto.dev.
-
-    Example: nsim trace runs/a --step 3 --out step3.perfetto-trace
-    """
-    from nsim.reports.replay import replay
-    from nsim.reports.run import Run
-    from nsim.reports.timeline import timeline
-    from nsim.reports.trace_files import check_trace_path, write_trace
-
-    check_trace_path(out)
-    slices = write_trace(timeline(replay(Run.open(folder), step, model)), out)
-    text = f"{slices:,} slices written to {out}; open it at ui.perfetto.dev"
-    show({"slices": slices, "written_to": str(out)} if as_json else [text])
 
 
 @app.command()
@@ -431,86 +331,13 @@ def silicon(
         show(silicon_tables())
 
 
-@app.command()
-def train(
-    name: Annotated[
-        str,
-        typer.Argument(help="sddpm-digits, sdm-digits, spiking-diffusion-digits or lateral-digits."),
-    ],
-    out: Annotated[Path, typer.Option(help="Checkpoint to write, or to go on with.")],
-    seed: Annotated[int, typer.Option(help="Seed of weights, batches and noise.", min=0)] = 0,
-    iterations: Annotated[int | None, typer.Option(help="Iterations in all.", min=1)] = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Train a bundled model again from a seed; stopped at any point, the same command goes on.
-
-    Example: nsim train sddpm-digits --out sddpm-digits.pt
-    """
-    from nsim.reports.cost import training_cost
-    from nsim.workloads.training import bundled_training
-
-    training = bundled_training(name, seed, iterations)
-    remark(f"{training_cost(name, training.config.iterations)} on two threads")
-    with progress_bar("iterations", value_name="loss") as progress:
-        training.run(out, progress)
-    show({"name": name, "written_to": str(out), "seed": seed} if as_json else [f"written to {out}"])
-
-
-@app.command()
-def statistics(
-    model: ModelArgument,
-    images: Annotated[int, typer.Option(help="Images to generate and measure on.", min=1)] = 64,
-    seed: Annotated[int, typer.Option(help="Seed of the noise.", min=0)] = 0,
-    as_json: JsonOption = False,
-) -> None:
-    """Measure what the sampler analytic:N needs, on the model's own images, and write it beside it.
-
-    Example: nsim statistics my-sddpm.pt
-    """
-    import nsim
-    from nsim.reports.model_statistics import measure_statistics
-    from nsim.workloads.checkpoints import find_checkpoint
-
-    with progress_bar("calls") as progress:
-        path, _ = measure_statistics(nsim.load(model), find_checkpoint(model), images, seed, progress)
-    show({"written_to": str(path)} if as_json else [f"written to {path}"])
-
-
-@app.command()
-def quality(
-    model: ModelArgument,
-    sampler: Annotated[str | None, typer.Option(help="ddim:N, ddpm:1000 or ddpm-small:1000.")] = None,
-    images: Annotated[int, typer.Option(help="Images to generate.", min=2)] = 1000,
-    seed: Annotated[int, typer.Option(help="Seed of the noise.", min=0)] = 0,
-    grid: Annotated[Path | None, typer.Option(help="Write a picture of the first 64 images here.")] = None,
-    weight_bits: WeightBitsOption = None,
-    policy: PolicyOption = "expand",
-    time_steps: TimeStepsOption = None,
-    v_threshold: ThresholdOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Frechet distance of generated digits to held-out real ones, with noise and real digits for scale.
-
-    Example: nsim quality sddpm-digits --sampler ddim:50 --images 1000
-    """
-    from nsim.reports.cost import quality_cost
-    from nsim.reports.quality import quality_facts, quality_tables
-
-    loaded = _load(model, time_steps, v_threshold)
-    remark(f"{quality_cost(loaded, sampler, images)} on one thread")
-    with progress_bar("sampler steps") as progress:
-        facts = quality_facts(
-            loaded, sampler or loaded.sampler, images, seed, grid, progress, weight_bits, policy
-        )
-    show(facts if as_json else quality_tables(facts))
-
-
-app.command()(convert)
-app.command()(footprint)
-app.command()(nir)
-app.command()(quantise)
-app.command()(sweep)
-app.command()(workloads)
+app.command("export")(export_command)
+for command in (
+    *(price, compare, report, trace),
+    *(train, statistics, quality, quantise, convert, nir),
+    *(sweep, footprint, workloads),
+):
+    app.command()(command)
 
 
 def _load(
