@@ -145,9 +145,21 @@ def _pool(processes: int) -> Iterator[ProcessPoolExecutor]:
     finally:
         for child in set(multiprocessing.active_children()) - others:
             child.terminate()
+        _expect_no_more(pool)
         pool.shutdown(cancel_futures=True)
         for name, value in before.items():
             os.environ.pop(name) if value is None else os.environ.update({name: value})
+
+
+def _expect_no_more(pool: ProcessPoolExecutor) -> None:
+    """Let the pool's reader end, whose processes are gone.
+
+    One that was ended while it sent a result has left half a message, and the reader would wait for the rest
+    for as long as anyone holds the other end of the pipe, as this process does. The pool has no public way.
+    """
+    results = getattr(pool, "_result_queue", None)
+    if results is not None:
+        results._writer.close()
 
 
 def _stay_with_parent() -> None:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import gc
+import multiprocessing.queues
 import os
 import signal
+import struct
+import time
 from pathlib import Path
 
 from nsim.errors import RunError
@@ -34,3 +38,11 @@ def deadly(task: tuple[int, Path | None], _: None) -> tuple[int, str]:
             marker.touch()
         os.kill(os.getpid(), signal.SIGKILL)
     return value, os.environ["OMP_NUM_THREADS"]
+
+
+def half_a_result(begun: Path) -> None:
+    """Begin to send a result as a worker does, and never end."""
+    queues = (o for o in gc.get_objects() if isinstance(o, multiprocessing.queues.SimpleQueue))
+    os.write(next(queues)._writer.fileno(), struct.pack("!i", 1000) + b"half")  # 1000 bytes, it says
+    begun.touch()
+    time.sleep(600)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import threading
+import time
 from pathlib import Path
 
 import pytest
 
 from nsim.errors import SweepError
-from nsim.reports.workers import Outcome, Workers
-from tests.tasks import deadly, odd_ones_fail, square
+from nsim.reports.workers import Outcome, Workers, _pool
+from tests.tasks import deadly, half_a_result, odd_ones_fail, square
 
 
 @pytest.mark.parametrize("workers", [Workers(1), Workers(2)])
@@ -82,3 +84,20 @@ def test_without_dask(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(SweepError) as error:
         list(Workers(2, "local").run(square, [1]))
     assert str(error.value) == "--dask takes the extra 'cluster': pip install 'nsim[cluster]'"
+
+
+def test_a_process_ended_in_the_middle_of_a_result_holds_nobody_up(tmp_path: Path) -> None:
+    begun = tmp_path / "begun"
+
+    def interrupted() -> None:
+        with pytest.raises(KeyboardInterrupt), _pool(1) as pool:
+            pool.submit(half_a_result, begun)
+            while not begun.exists():
+                time.sleep(0.01)
+            time.sleep(0.1)  # the reader is at it
+            raise KeyboardInterrupt
+
+    thread = threading.Thread(target=interrupted, daemon=True)
+    thread.start()
+    thread.join(60)
+    assert not thread.is_alive()
