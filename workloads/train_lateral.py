@@ -25,7 +25,10 @@ LATERAL_DIGITS = LateralConfig(
 """The small size: the paper's N = 3, k = 2 and T_s = 2; half its ratio of hidden to outer width, so that it
 trains in minutes; half of Spikformer's thresholds, because in two time steps few potentials reach 1."""
 
-LATERAL_TRAINING = TrainConfig(iterations=3_000, batch_size=16, learning_rate=2e-3)
+LATERAL_TRAINING = TrainConfig(
+    iterations=5_000, batch_size=16, learning_rate=2e-3, weight_least=1.0, weight_most=1.0
+)
+"""All diffusion times alike: this network, unlike the U-Net, has a path from its input to its output."""
 
 
 def train_lateral(
