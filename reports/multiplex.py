@@ -143,7 +143,7 @@ def chip_count_tables(layout: Layout, rows: Sequence[SharedChips], rate: float) 
             f"{row.energy_pj / PJ_PER_J:,.4f}",
             row.regime,
         )
-    notes = [f"{row.chips_at_hand:,} chips: without {', '.join(row.unknown) or 'nothing'}" for row in rows]
+    notes = [f"{row.chips_at_hand:,} chip(s): without {', '.join(row.unknown) or 'nothing'}" for row in rows]
     return [head, table, *notes]
 
 

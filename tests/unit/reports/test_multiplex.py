@@ -130,7 +130,7 @@ def test_in_words(mapping: Mapping) -> None:
         f"({n * 4.65:.2f} s)."
     )
     notes = chip_count_tables(mapping, [one], 0.2)[2:]
-    assert notes == ["1 chips: without barrier, config_load, host_read, host_write, packet_in"]
+    assert notes == ["1 chip(s): without barrier, config_load, host_read, host_write, packet_in"]
 
 
 def test_from_the_command_line() -> None:
