@@ -54,6 +54,7 @@ def _reasons(run: Run, per_call: dict[str, Any]) -> dict[str, str]:
     ticks = count.get("barrier", 0.0)
     idle = count.get("update_idle", 0.0)
     updates = idle + count.get("update_active", 0.0)
+    products = count.get("host_spike_product", 0.0)
     hops = count.get("hop_x", 0.0) + count.get("hop_y", 0.0)
     power = {name: floor.power_mw.value for name, floor in run.calibration.floor.items()}
 
@@ -82,9 +83,9 @@ def _reasons(run: Run, per_call: dict[str, Any]) -> dict[str, str]:
         "barrier": f"{ticks:,.0f} barriers a call.",
         "state reset": f"the state of {m['chips']} chip(s) is cleared before every call.",
         "host work": (
-            f"the host does {count.get('host_mac', 0.0):,.0f} multiply-accumulates, "
-            f"{count.get('host_elementwise', 0.0):,.0f} elementwise operations and "
-            f"{count.get('host_spike_product', 0.0):,.0f} products of spikes a call that no core can do."
+            f"the host does {count.get('host_mac', 0.0):,.0f} multiply-accumulates"
+            + (f", {products:,.0f} products of spikes" if products else "")
+            + f" and {count.get('host_elementwise', 0.0):,.0f} elementwise operations a call that no core can do."
         ),
         "host transfers": "values go between the host and the cores.",
         "embedded processor": drawn("embedded_processor"),
