@@ -85,7 +85,8 @@ def _reasons(run: Run, per_call: dict[str, Any]) -> dict[str, str]:
         "host work": (
             f"the host does {count.get('host_mac', 0.0):,.0f} multiply-accumulates"
             + (f", {products:,.0f} products of spikes" if products else "")
-            + f" and {count.get('host_elementwise', 0.0):,.0f} elementwise operations a call that no core can do."
+            + f" and {count.get('host_elementwise', 0.0):,.0f} elementwise operations a call "
+            "that no core can do."
         ),
         "host transfers": "values go between the host and the cores.",
         "embedded processor": drawn("embedded_processor"),
