@@ -94,10 +94,10 @@ REPRODUCE = Cost(60.0, 4e9)
 """Measured: `nsim reproduce sddpm-table3`, whose networks are always the same."""
 
 TRAINING = {
-    "lateral-digits": Cost(0.2, 0.7e9),
-    "sddpm-digits": Cost(0.46, 0.95e9),
-    "sdm-digits": Cost(0.6, 1.1e9),
-    "spiking-diffusion-digits": Cost(0.11, 0.7e9),
+    "lateral-digits": Cost(0.15, 0.7e9),
+    "sddpm-digits": Cost(0.44, 1.0e9),
+    "sdm-digits": Cost(0.46, 1.1e9),
+    "spiking-diffusion-digits": Cost(0.09, 0.7e9),
 }
 """Measured: one iteration of what `nsim train` makes, on two idle cores."""
 

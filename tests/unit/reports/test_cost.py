@@ -8,8 +8,17 @@ import nsim
 from nsim.errors import RunError, SweepError
 from nsim.frontends.network import Network
 from nsim.reports import cost, sweep_cost
-from nsim.reports.cost import Cost, Size, available_bytes, check_run, refuse_images, run_cost
+from nsim.reports.cost import (
+    Cost,
+    Size,
+    available_bytes,
+    check_run,
+    refuse_images,
+    run_cost,
+    training_cost,
+)
 from nsim.reports.sweep_cost import workers_that_fit
+from nsim.workloads.training import bundled_training
 from tests.networks import model_of
 
 SIZE = Size(ac=50_000_000, elements=230_000, weights=700_000, cores=2352, depth=19)
@@ -89,3 +98,10 @@ def test_workers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sweep_cost, "available_bytes", lambda: 1e9)
     with pytest.raises(SweepError, match=r"not even one fits: sweep fewer --images, or smaller models$"):
         workers_that_fit(point, None, 100, elsewhere=False)
+
+
+def test_every_bundled_training_says_its_cost() -> None:
+    for name in ("lateral-digits", "sddpm-digits", "sdm-digits", "spiking-diffusion-digits"):
+        iterations = bundled_training(name, 0, None).config.iterations
+        assert training_cost(name, iterations).seconds > training_cost(name, 1).seconds
+    assert str(training_cost("sddpm-digits", 12_000)) == "about 88 min, 1.0 GB of memory (estimate)"
