@@ -184,26 +184,25 @@ def layer_norm(low: NetworkBuilder, node: fx.Node, norm: Any, value: Value) -> V
     """LayerNorm over the channels of every position; they are the last axis."""
     if not low.is_host(value) or value.axes[-1] != ("C",) or tuple(norm.normalized_shape) != value.shape[-1:]:
         raise unsupported(node, f"LayerNorm over {tuple(norm.normalized_shape)} of {value.text}")
-    one = np.ones(value.sizes["C"])
-    params = {
+    params = _norm_params(norm, value.sizes["C"])
+    return replace(value, content=Ref(low.host(node, "layer_norm", [value], params=params)))
+
+
+def _norm_params(norm: Any, channels: int) -> dict[str, np.ndarray]:
+    """What the host needs of a norm; one without an affine part has weights of 1."""
+    one = np.ones(channels)
+    return {
         "weight": one if norm.weight is None else as_array(norm.weight),
         "bias": 0 * one if norm.bias is None else as_array(norm.bias),
         "eps": np.asarray(norm.eps),
     }
-    return replace(value, content=Ref(low.host(node, "layer_norm", [value], params=params)))
 
 
 def group_norm(low: NetworkBuilder, node: fx.Node, norm: Any, value: Value) -> Value:
     """GroupNorm of maps, by the host: statistics over a group's channels and positions, step by step."""
     if value.axes not in LAYER_AXES:
         raise unsupported(node, f"GroupNorm on {value.text}")
-    one = np.ones(value.sizes["C"])
-    params = {
-        "weight": one if norm.weight is None else as_array(norm.weight),
-        "bias": 0 * one if norm.bias is None else as_array(norm.bias),
-        "eps": np.asarray(norm.eps),
-        "groups": np.asarray(norm.num_groups),
-    }
+    params = {**_norm_params(norm, value.sizes["C"]), "groups": np.asarray(norm.num_groups)}
     return replace(value, content=Ref(low.host(node, "group_norm", [value], params=params)))
 
 

@@ -39,7 +39,8 @@ PSPOption = Annotated[
 SamplerOption = Annotated[
     str | None,
     typer.Option(
-        help="ddim:N, dpm-solver:N, analytic:N, ddpm:1000, ddpm-small:1000; absorbing:N for tokens."
+        help="ddim:N, ddim-unclamped:N, dpm-solver:N, analytic:N, ddpm:1000, ddpm-small:1000; "
+        "absorbing:N for tokens; the model's own otherwise."
     ),
 ]
 RunArgument = Annotated[Path, typer.Argument(help="Folder of a finished run.")]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -45,14 +44,6 @@ class OnChip:
     model: str
     weights: str
     footprint: Footprint
-
-    @property
-    def in_short(self) -> str:
-        """Why it is refused, without the way out; else what its energy and time leave out."""
-        if self.footprint.refused:
-            return re.split(r"; |\. ", self.footprint.refused)[0]
-        unknown = self.footprint.unknown
-        return f"no figure for: {unknown}" if self.footprint.energy_uj is not None else unknown
 
 
 def on_all_chips(
@@ -106,7 +97,7 @@ def all_chips_tables(rows: Sequence[OnChip], rate: float) -> list[Table | str]:
         title=f"At a firing rate of {rate:g}, cores in order",
     )
     for row in rows:
-        table.add_row(*_cells(row), row.in_short)
+        table.add_row(*_cells(row), row.footprint.in_short)
     return [table, *_weights(rows)]
 
 
@@ -116,7 +107,7 @@ def all_chips_markdown(rows: Sequence[OnChip], rate: float) -> str:
     names = ("model", "chip", "streams", *COLUMNS, "refused, or left out")
     lines = [names, tuple("--:" if name in COLUMNS else "---" for name in names)]
     for row in rows:
-        said = row.in_short
+        said = row.footprint.in_short
         if said and not row.footprint.refused:
             said = f"[{notes.setdefault(said, len(notes) + 1)}]"
         lines.append((*_cells(row), said))

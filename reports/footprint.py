@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from nsim.errors import MappingError
@@ -45,6 +46,13 @@ class Footprint:
     unknown: str = ""
     refused: str = ""
     options: str = ""
+
+    @property
+    def in_short(self) -> str:
+        """Why it is refused, without the way out; else what its energy and time leave out."""
+        if self.refused:
+            return re.split(r"; |\. ", self.refused)[0]
+        return f"no figure for: {self.unknown}" if self.energy_uj is not None else self.unknown
 
 
 def policies_side_by_side(

@@ -41,6 +41,20 @@ def layout_facts(layout: Layout, rate: float) -> dict[str, Any]:
     }
 
 
+def add_layers(table: Table, facts: dict[str, Any]) -> None:
+    """A row for each layer of what `nsim map` says: neurons, cores, block, what binds and how tightly."""
+    for layer in facts["layers"]:
+        tight = layer["fullest"][layer["binds"]]
+        table.add_row(
+            layer["layer"],
+            f"{layer['neurons']:,}",
+            f"{layer['cores']:,}",
+            "x".join(map(str, layer["block_rows_columns_channels"])),
+            layer["binds"].replace("_", " "),
+            f"{tight['used']:,}/{tight['max']:,}",
+        )
+
+
 def layout_tables(layout: Layout, rate: float) -> list[Table | str]:
     """What `nsim map` prints for such a chip."""
     facts = layout_facts(layout, rate)
@@ -51,16 +65,7 @@ def layout_tables(layout: Layout, rate: float) -> list[Table | str]:
     layers = Table(
         "layer", _right("neurons"), _right("cores"), "block (y, x, ch)", "binds", _right("fullest core")
     )
-    for layer in facts["layers"]:
-        tight = layer["fullest"][layer["binds"]]
-        layers.add_row(
-            layer["layer"],
-            f"{layer['neurons']:,}",
-            f"{layer['cores']:,}",
-            "x".join(map(str, layer["block_rows_columns_channels"])),
-            layer["binds"].replace("_", " "),
-            f"{tight['used']:,}/{tight['max']:,}",
-        )
+    add_layers(layers, facts)
     use = Table("resource", _right("used"), _right("max"), _right("%"), title="All cores in use")
     for resource, total in facts["utilization"].items():
         share = f"{total['used'] / total['max']:.0%}"

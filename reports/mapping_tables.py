@@ -11,6 +11,7 @@ from rich.table import Table
 from nsim.hw_models.mapping.grid import RESOURCES
 from nsim.hw_models.mapping.mapping import Mapping
 from nsim.reports.estimate import StaticEstimate
+from nsim.reports.layout_tables import add_layers
 from nsim.reports.multiplex import shared_chips, turns_text
 from nsim.units import NS_PER_MS, PJ_PER_UJ
 
@@ -109,16 +110,7 @@ def _part_tables(mapping: Mapping, estimate: StaticEstimate) -> list[Table | str
             f"{layers} layers" if layers else "",
         )
     layers = Table("layer", "neurons", "cores", "block (y, x, ch)", "binds", "used/max on the fullest core")
-    for layer in facts["layers"]:
-        tight = layer["fullest"][layer["binds"]]
-        layers.add_row(
-            layer["layer"],
-            f"{layer['neurons']:,}",
-            f"{layer['cores']:,}",
-            "x".join(map(str, layer["block_rows_columns_channels"])),
-            _words(layer["binds"]),
-            f"{tight['used']:,}/{tight['max']:,}",
-        )
+    add_layers(layers, facts)
     operations = Table(
         "per time step", "AC", "MAC", title=f"Operations at a firing rate of {estimate.rate:g}"
     )

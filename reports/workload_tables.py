@@ -7,14 +7,13 @@ from dataclasses import dataclass
 
 from rich.table import Column, Table
 
-from nsim.reports.all_chips import OnChip
 from nsim.reports.conventions import CONVENTIONS
 from nsim.reports.footprint import Footprint
 from nsim.reports.released_models import NO_ENERGY
 from nsim.reports.workloads import WorkloadRow, WorkloadTable
 from nsim.units import PJ_PER_MJ
-from nsim.workloads.load import UNKNOWN_WEIGHTS
 from nsim.workloads.random_weights import WEIGHTS
+from nsim.workloads.state import UNKNOWN_WEIGHTS
 
 UJ_PER_MJ = 1000.0
 UNKNOWN = "n/a"
@@ -113,8 +112,7 @@ def _on_chips(table: WorkloadTable) -> Grid:
 
 def _cells(row: WorkloadRow, found: Footprint) -> list[str]:
     if found.refused:
-        why = OnChip(_title(row), row.weights, found).in_short
-        return [f"{found.policy}: {why}", *[UNKNOWN] * 5]
+        return [f"{found.policy}: {found.in_short}", *[UNKNOWN] * 5]
     assert found.cores is not None and found.chips is not None and found.ac is not None
     energy = UNKNOWN if found.energy_uj is None else figure(found.energy_uj / UJ_PER_MJ)
     time = UNKNOWN if found.time_ms is None else figure(found.time_ms)

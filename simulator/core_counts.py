@@ -13,6 +13,7 @@ neurons in every tick; outside its T ticks a layer's biases are switched off, so
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -48,13 +49,17 @@ class EventCounts:
 
     ``per_core``: event to counts [B, ticks, cores] (int64; float64 for an expectation); ``beside``: (layer,
     event) to the count of all images, for what happens beside the cores. Layers of cores: ``mapping``.
-    ``rounds``: where chips are shared in several; ticks are then counted within the round of the core.
     """
 
     mapping: Mapping | ListedMapping
     per_core: dict[str, np.ndarray]
     beside: dict[tuple[str, str], float]
-    rounds: Rounds | None = None
+
+    @property
+    def rounds(self) -> Rounds | None:
+        """Where chips are shared, the rounds; ticks are then counted within the round of the core."""
+        mapping = self.mapping
+        return mapping.rounds if isinstance(mapping, Mapping) and mapping.rounds.loads else None
 
     @property
     def ticks(self) -> int:
@@ -64,8 +69,6 @@ class EventCounts:
 
 class CoreCounter:
     """Counts the events of calls on one mapping; the fixed maps are made here, once."""
-
-    rounds: Rounds | None = None
 
     def __init__(self, mapping: Mapping) -> None:
         self.mapping = mapping
@@ -155,15 +158,23 @@ class CoreCounter:
         for op in self._attention:
             products = self.network.time_steps * attention.expected_products(op, rate)
             beside[op.name, "host_spike_product"] = products
-        return EventCounts(self.mapping, expected, beside, self.rounds)
+        return EventCounts(self.mapping, expected, beside)
 
     def _beside(self, turns: Turns) -> dict[tuple[str, str], float]:
         """What happens beside the cores, products of spikes apart."""
         return calls_beside_cores(self.mapping, turns)
 
+    @cached_property
+    def _beside_image(self) -> dict[tuple[str, str], float]:
+        """What one image's call does beside the cores where no router switches anything."""
+        return self._beside(Turns(self.network.time_steps, 1))
+
     def _beside_played(self, call: Call) -> dict[tuple[str, str], float]:
         """What a call did beside the cores."""
-        beside = self._beside(Turns.played(call))
+        if self._switched:
+            beside = self._beside(Turns.played(call))
+        else:
+            beside = {cause: len(call.eps) * count for cause, count in self._beside_image.items()}
         for op in self._attention:
             products = attention.products(op, [call.spikes[name] for name in op.inputs])
             beside[op.name, "host_spike_product"] = int(products.sum())

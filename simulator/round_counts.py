@@ -29,7 +29,7 @@ class RoundCounter(CoreCounter):
 
     def __init__(self, mapping: Mapping) -> None:
         super().__init__(mapping)
-        self.shared = self.rounds = mapping.rounds
+        self.rounds = mapping.rounds
         self.ticks = max(mapping.rounds.ticks)
 
     def count(self, call: Call) -> EventCounts:
@@ -37,7 +37,7 @@ class RoundCounter(CoreCounter):
         call = with_relays(call, self.network)
         shape = (len(call.eps), self.ticks, self.mapping.core_count)
         events = {event: np.zeros(shape, np.int64) for event in ROUND_EVENTS}
-        for name, pieces in self.shared.pieces.items():
+        for name, pieces in self.rounds.pieces.items():
             updated = held = self._neurons(name)
             if name in self._senders:
                 updated = np.zeros((shape[0], self.network.time_steps, len(held)), np.int64)
@@ -47,10 +47,10 @@ class RoundCounter(CoreCounter):
                 updated = held * call.running[name].T[:, :, None]
             for piece in pieces:
                 idle, active = events["update_idle"], events["update_active"]
-                idle[:, : self.shared.ticks[piece.round], piece.cores] = held[piece.own]
+                idle[:, : self.rounds.ticks[piece.round], piece.cores] = held[piece.own]
                 active[:, piece.ticks, piece.cores] += updated[..., piece.own]
                 idle[:, piece.ticks, piece.cores] -= updated[..., piece.own]
-        return EventCounts(self.mapping, events, self._beside_played(call), self.rounds)
+        return EventCounts(self.mapping, events, self._beside_played(call))
 
     def _beside(self, turns: Turns) -> dict[tuple[str, str], float]:
         """What happens beside the cores, and what it costs that chips are shared.
@@ -59,9 +59,9 @@ class RoundCounter(CoreCounter):
         the other rounds too. What is loaded is clear, so only chips that keep their cores are reset.
         """
         beside = super()._beside(turns)
-        beside["chip", "config_load"] = turns.images * self.shared.loads
+        beside["chip", "config_load"] = turns.images * self.rounds.loads
         beside["chip", "state_reset"] = turns.images * (self.mapping.chips - 1)
-        elsewhere = sum(self.shared.ticks[1:])
+        elsewhere = sum(self.rounds.ticks[1:])
         for name, grid in self.mapping.grids.items():
             waiting = self._neurons(name) * self.mapping.resident[grid.core_ids.ravel()]
             beside[name, "update_idle"] = turns.images * int(waiting.sum()) * elsewhere
@@ -73,7 +73,7 @@ class RoundCounter(CoreCounter):
         counts, kinds = sender.by_unit(spikes), (*SENT_EVENTS, "host_read")
         sums = np.zeros((len(kinds), counts.shape[1], counts.shape[0], sender.grid.size), np.int64)
         sender.sent(counts, sums)
-        for piece in self.shared.pieces[name]:
+        for piece in self.rounds.pieces[name]:
             for event, own in zip(kinds, sums, strict=True):
                 events[event][:, piece.ticks, piece.cores] = own[..., piece.own]
             here = (sender.core >= piece.own.start) & (sender.core < piece.own.stop)
@@ -88,7 +88,7 @@ class RoundCounter(CoreCounter):
         self, name: str, source: Piece, sums: dict[str, np.ndarray], events: dict[str, np.ndarray]
     ) -> None:
         """What spikes of ``source`` are to the cores of a population: at once, or when their round comes."""
-        for piece in self.shared.pieces[name]:
+        for piece in self.rounds.pieces[name]:
             later = piece.round != source.round
             ticks = slice(piece.ticks.start - 1, piece.ticks.stop - 1) if later else source.ticks
             for event, own in sums.items():

@@ -8,7 +8,6 @@ so do GroupNorms, whose statistics are of one time step. `deviation` says by how
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,13 +24,12 @@ from nsim.frontends.model import Model
 from nsim.frontends.network import Network
 from nsim.simulator.engine import Engine
 from nsim.workloads.quantised_unet import GROUPS, QuantisedConfig, QuantisedReLU, QuantisedUNet
-from nsim.workloads.samplers import DIFFUSION_STEPS, initial_noise
-from nsim.workloads.state import State, load_state
+from nsim.workloads.samplers import DEFAULT_SAMPLER, DIFFUSION_STEPS, initial_noise
+from nsim.workloads.state import UNKNOWN_WEIGHTS, State, load_state, save_file
 from nsim.workloads.unet_shapes import image_size, level_widths
 
 BITS = range(1, 9)
 WHAT = "a quantised-ReLU U-Net"
-UNKNOWN_WEIGHTS = "as found in the file, training unknown"
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,14 +86,7 @@ def convert(path: Path, bits: int, out: Path, images: int = 1, seed: int = 0) ->
         "x_T": content["x_T"],
         "config": {"bits": bits, "trained": f"{trained}; converted to spikes, activations of {bits} bits"},
     }
-    part = out.with_name(out.name + ".part")
-    try:
-        torch.save(kept, part)
-        os.replace(part, out)
-    except (OSError, RuntimeError) as error:
-        raise ModelFileError(f"{out}: cannot be written ({error})") from None
-    finally:
-        part.unlink(missing_ok=True)
+    save_file(out, kept)
     model = load_converted(out, read_checkpoint(out))
     ann = QuantisedUNet(config).eval()
     load_state(path, WHAT, ann, state)
@@ -125,7 +116,7 @@ def load_converted(path: Path, content: Mapping[str, Any], time_steps: int | Non
         workload="ann2snn",
         network=network,
         weights=content.get("config", {}).get("trained", UNKNOWN_WEIGHTS),
-        sampler="ddim:50",
+        sampler=DEFAULT_SAMPLER,
         sha256=sha256(path),
         parameters=sum(p.numel() for p in module.parameters()),
         ann_twin_macs=dense_macs(network),

@@ -14,6 +14,7 @@ from nsim.errors import ModelFileError
 from nsim.frontends.load import read_checkpoint, sha256
 from nsim.frontends.lower import lower
 from nsim.frontends.model import Model
+from nsim.workloads.samplers import DEFAULT_SAMPLER
 from nsim.workloads.state import load_state
 
 Shape = tuple[int, int, int]
@@ -26,7 +27,11 @@ def is_factory(name: str) -> bool:
 
 
 def load_factory(
-    name: str, weights: Path | None, image: Shape | None, time_steps: int | None, sampler: str = "ddim:50"
+    name: str,
+    weights: Path | None,
+    image: Shape | None,
+    time_steps: int | None,
+    sampler: str = DEFAULT_SAMPLER,
 ) -> Model:
     """Call ``package.module:function`` for a denoiser ``module(x [B, C, H, W], t [B])``, and lower it.
 

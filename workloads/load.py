@@ -14,16 +14,15 @@ from nsim.frontends.load import read_checkpoint, sha256
 from nsim.frontends.lower import lower
 from nsim.frontends.model import Model
 from nsim.frontends.thresholds import Thresholds, with_thresholds
+from nsim.workloads.samplers import DEFAULT_SAMPLER
 from nsim.workloads.samplers.analytic import read_statistics, statistics_file
 from nsim.workloads.sddpm import SDDPMConfig, SpikingUNet
 from nsim.workloads.spiking_diffusion import PSPKernel, SpikingDiffusionConfig
-from nsim.workloads.state import load_state
+from nsim.workloads.state import UNKNOWN_WEIGHTS, load_state
 from nsim.workloads.twin import twin_counts
 from nsim.workloads.unet_shapes import image_size, level_widths
 
-DEFAULT_SAMPLER = "ddim:50"
 DEFAULT_TIME_STEPS = 4
-UNKNOWN_WEIGHTS = "as found in the file, training unknown"
 
 
 def load_model(

@@ -12,9 +12,8 @@ from nsim.frontends.load import sha256
 from nsim.frontends.lower import lower
 from nsim.frontends.model import Model
 from nsim.workloads.lateral import LateralConfig, LateralTransformer
-from nsim.workloads.state import load_state
-
-DEFAULT_SAMPLER = "ddim:50"
+from nsim.workloads.samplers import DEFAULT_SAMPLER
+from nsim.workloads.state import UNKNOWN_WEIGHTS, load_state
 
 
 def is_lateral(content: Mapping[str, Any]) -> bool:
@@ -42,7 +41,7 @@ def load_lateral(path: Path, content: Mapping[str, Any], time_steps: int | None)
     module = LateralTransformer(config)
     what = f"a lateral selection transformer of width {config.width} and depth {config.depth}"
     load_state(path, what, module, content["net_model"])
-    trained = bundle.get("trained", "as found in the file, training unknown")
+    trained = bundle.get("trained", UNKNOWN_WEIGHTS)
     model = lateral_model(path.stem, module, trained, content.get("sampler", DEFAULT_SAMPLER))
     return replace(model, sha256=sha256(path))
 

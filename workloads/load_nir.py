@@ -7,7 +7,8 @@ from pathlib import Path
 from nsim.frontends.load import sha256
 from nsim.frontends.model import Model
 from nsim.frontends.nir_import import network_of_nir, read_nir
-from nsim.workloads.load import DEFAULT_SAMPLER, UNKNOWN_WEIGHTS
+from nsim.workloads.samplers import DEFAULT_SAMPLER
+from nsim.workloads.state import UNKNOWN_WEIGHTS
 
 
 def load_nir(path: Path, time_steps: int | None = None, dt: float | None = None) -> Model:

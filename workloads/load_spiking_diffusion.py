@@ -16,10 +16,9 @@ from nsim.frontends.lower import lower
 from nsim.frontends.model import Model
 from nsim.frontends.network import Network
 from nsim.workloads.spiking_diffusion import SDID, VQSVAE, Decoder, Encoder, PSPKernel, SpikingDiffusionConfig
-from nsim.workloads.state import State, load_state
+from nsim.workloads.state import UNKNOWN_WEIGHTS, State, load_state
 
 VAE_FILE, SDID_FILE = "model.pth", "diff_model.pth"
-UNKNOWN_WEIGHTS = "as found in the file, training unknown"
 
 
 def is_vae(state: Mapping[str, Any]) -> bool:

@@ -19,7 +19,8 @@ from nsim.workloads.spiking_diffusion import (
     psp_weights,
     run_layers,
 )
-from nsim.workloads.training import begun, save_file
+from nsim.workloads.state import save_file
+from nsim.workloads.training import begun
 
 DIGITS_TOKENS = SpikingDiffusionConfig(
     image_size=16, code_count=64, sdid_widths=(48, 96, 128, 128, 96), time_steps=8
@@ -72,8 +73,7 @@ def vae_loss(vae: VQSVAE, images: torch.Tensor, variance: float) -> torch.Tensor
     the ASG's at every time step.
     """
     steps, layer = vae.config.time_steps, vae.vq_layer
-    spikes = vae.encoder(images.unsqueeze(0).expand(steps, -1, -1, -1, -1))
-    features = layer.alpha * spikes.mean(0) + (1 - layer.alpha) * layer.memout(spikes)
+    spikes, features = _encoded(vae, images)
     codes = nearest(vae, features)
     codebook = torch.mean((codes - features.detach()) ** 2)
     commitment = torch.mean((codes.detach() - features) ** 2)
@@ -82,6 +82,13 @@ def vae_loss(vae: VQSVAE, images: torch.Tensor, variance: float) -> torch.Tensor
     psp = torch.mean((post_synaptic(drawn) - post_synaptic(spikes)) ** 2)
     made = torch.tanh(vae.memout(vae.decoder(drawn)))
     return torch.mean((made - images) ** 2) / variance + codebook + 0.25 * commitment + 0.25 * psp
+
+
+def _encoded(vae: VQSVAE, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The encoder's spikes [T, B, C, H, W], and the features made of them [B, C, H, W]."""
+    layer = vae.vq_layer
+    spikes = vae.encoder(images.unsqueeze(0).expand(vae.config.time_steps, -1, -1, -1, -1))
+    return spikes, layer.alpha * spikes.mean(0) + (1 - layer.alpha) * layer.memout(spikes)
 
 
 def nearest(vae: VQSVAE, features: torch.Tensor) -> torch.Tensor:
@@ -203,13 +210,13 @@ def _revive(
     """Set codes that this batch does not use to features of it, in the first half of the training."""
     if iteration % config.revive_every or iteration > config.vae_iterations // 2:
         return
-    steps, layer = vae.config.time_steps, vae.vq_layer
-    spikes = vae.encoder(images.unsqueeze(0).expand(steps, -1, -1, -1, -1))
-    features = layer.alpha * spikes.mean(0) + (1 - layer.alpha) * layer.memout(spikes)
+    _, features = _encoded(vae, images)
     used = torch.bincount(code_index(vae, features).flatten(), minlength=vae.config.code_count) > 0
     found = features.permute(0, 2, 3, 1).flatten(0, 2)
     unused = torch.nonzero(~used).flatten()
-    layer.embeddings.weight[unused] = found[torch.randint(len(found), unused.shape, generator=generator)]
+    vae.vq_layer.embeddings.weight[unused] = found[
+        torch.randint(len(found), unused.shape, generator=generator)
+    ]
 
 
 def _bundle(model_config: SpikingDiffusionConfig, config: TokenTraining, step: int) -> dict[str, object]:

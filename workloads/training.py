@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -18,6 +17,7 @@ from nsim.errors import TrainError
 from nsim.workloads.lateral import LateralConfig
 from nsim.workloads.samplers import DIFFUSION_STEPS, linear_schedule
 from nsim.workloads.sddpm import SDDPMConfig, SpikingUNet
+from nsim.workloads.state import save_file
 
 BUNDLED_SAMPLER = "ddim-unclamped:50"
 """What a bundled denoiser is sampled with unless its user says otherwise."""
@@ -255,10 +255,3 @@ def save_checkpoint(
         "sampler": BUNDLED_SAMPLER,
     }
     save_file(out, content)
-
-
-def save_file(path: Path, content: dict) -> None:
-    """Write a file whole or not at all."""
-    part = path.with_name(path.name + ".part")
-    torch.save(content, part)
-    os.replace(part, path)

@@ -24,12 +24,13 @@ from nsim.workloads.samplers.base import (
 from nsim.workloads.samplers.ddim import DDIM
 from nsim.workloads.samplers.ddpm import DDPM
 from nsim.workloads.samplers.dpm_solver import DPMSolver
-from nsim.workloads.samplers.spec import SamplerSpec, build_sampler, parse_sampler
+from nsim.workloads.samplers.spec import DEFAULT_SAMPLER, SamplerSpec, build_sampler, parse_sampler
 from nsim.workloads.samplers.walk import SamplerStep, initial_state, sample, trajectory
 
 __all__ = [
     "DDIM",
     "DDPM",
+    "DEFAULT_SAMPLER",
     "DIFFUSION_STEPS",
     "Absorbing",
     "AnalyticDPM",

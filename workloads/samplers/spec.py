@@ -17,6 +17,9 @@ from nsim.workloads.samplers.ddpm import DDPM
 from nsim.workloads.samplers.dpm_solver import DPMSolver
 from nsim.workloads.samplers.scheduler_object import SchedulerObject
 
+DEFAULT_SAMPLER = "ddim:50"
+"""Of a denoiser whose file names none."""
+
 FORMS = {
     "ddim": f"ddim:N (N from 1 to {DIFFUSION_STEPS})",
     "ddim-unclamped": "ddim-unclamped:N",

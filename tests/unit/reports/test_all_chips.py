@@ -52,7 +52,7 @@ def test_a_refusal_is_a_row_with_its_reason_and_without_the_way_out(models: list
     assert expand.footprint.refused == (
         "n2: needs 2 kernels, a speck core has at most 1; use a simpler model or another chip"
     )
-    assert expand.in_short == "n2: needs 2 kernels, a speck core has at most 1"
+    assert expand.footprint.in_short == "n2: needs 2 kernels, a speck core has at most 1"
     (facts, *_) = all_chips_facts(rows, 0.3)["rows"]
     assert (facts["model"], facts["chip"], facts["cores"]) == ("streams", "speck", None)
 
@@ -77,9 +77,9 @@ def test_markdown_has_a_row_for_each_and_numbered_notes(models: list[Model]) -> 
         assert cells[:3] == [row.model, row.footprint.chip, row.footprint.policy]  # no crossbars: no options
         note = cells[-1]
         if row.footprint.refused:
-            assert note == row.in_short
-        elif row.in_short:
-            assert f"{note.strip('[]')}. {row.in_short}" in lines
+            assert note == row.footprint.in_short
+        elif row.footprint.in_short:
+            assert f"{note.strip('[]')}. {row.footprint.in_short}" in lines
     assert "* plain: random" in lines
 
 
@@ -87,7 +87,7 @@ def test_energy_that_is_unknown_is_said_to_be(models: list[Model]) -> None:
     (first, *_) = on_all_chips(models[1:], ["loihi2"], 0.3)
     assert isinstance(first.footprint, Footprint)
     assert first.footprint.energy_uj is None
-    assert first.in_short.startswith("Intel has published no energy")
+    assert first.footprint.in_short.startswith("Intel has published no energy")
     (table, *weights) = all_chips_tables([first], 0.3)
     assert table.row_count == 1  # type: ignore[union-attr]
     assert weights == ["plain: random"]
