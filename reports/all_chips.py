@@ -89,16 +89,18 @@ def all_chips_facts(rows: Sequence[OnChip], rate: float) -> dict[str, Any]:
 
 
 def all_chips_tables(rows: Sequence[OnChip], rate: float) -> list[Table | str]:
-    """What `nsim footprint` prints."""
+    """What `nsim footprint` prints; what is refused and what is left out is told below, by its number."""
+    notes: dict[str, int] = {}
     table = Table(
-        *("model", "chip", "streams"),
+        *(Column(name, no_wrap=True) for name in ("model", "chip")),
+        Column("streams", overflow="fold"),
         *(Column(name, justify="right") for name in COLUMNS),
-        "refused, or left out",
+        "note",
         title=f"At a firing rate of {rate:g}, cores in order",
     )
     for row in rows:
-        table.add_row(*_cells(row), row.footprint.in_short)
-    return [table, *_weights(rows)]
+        table.add_row(*_cells(row), _numbered(row.footprint.in_short, notes))
+    return [table, *(f"{number}. {note}" for note, number in notes.items()), *_weights(rows)]
 
 
 def all_chips_markdown(rows: Sequence[OnChip], rate: float) -> str:
@@ -108,9 +110,7 @@ def all_chips_markdown(rows: Sequence[OnChip], rate: float) -> str:
     lines = [names, tuple("--:" if name in COLUMNS else "---" for name in names)]
     for row in rows:
         said = row.footprint.in_short
-        if said and not row.footprint.refused:
-            said = f"[{notes.setdefault(said, len(notes) + 1)}]"
-        lines.append((*_cells(row), said))
+        lines.append((*_cells(row), said if row.footprint.refused else _numbered(said, notes)))
     made = provenance()
     return "\n".join(
         [
@@ -124,6 +124,11 @@ def all_chips_markdown(rows: Sequence[OnChip], rate: float) -> str:
             *(f"* {line}" for line in _weights(rows)),
         ]
     )
+
+
+def _numbered(note: str, notes: dict[str, int]) -> str:
+    """The number of a note, which is added to ``notes`` where it is new; nothing for none."""
+    return f"[{notes.setdefault(note, len(notes) + 1)}]" if note else ""
 
 
 def _cells(row: OnChip) -> tuple[str, ...]:

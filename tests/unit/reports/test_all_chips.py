@@ -88,9 +88,10 @@ def test_energy_that_is_unknown_is_said_to_be(models: list[Model]) -> None:
     assert isinstance(first.footprint, Footprint)
     assert first.footprint.energy_uj is None
     assert first.footprint.in_short.startswith("Intel has published no energy")
-    (table, *weights) = all_chips_tables([first], 0.3)
+    (table, *below) = all_chips_tables([first], 0.3)
     assert table.row_count == 1  # type: ignore[union-attr]
-    assert weights == ["plain: random"]
+    assert list(table.columns[-1].cells) == ["[1]"]  # type: ignore[union-attr]
+    assert below == [f"1. {first.footprint.in_short}", "plain: random"]
 
 
 def test_command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
