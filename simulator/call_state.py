@@ -45,6 +45,10 @@ class CallState:
             self._items[name] = Items(self.output_of(name), self.sends_spikes(name), self.largest.get(name))
         return self._items[name]
 
+    def sent(self, name: str, spikes: np.ndarray) -> Items:
+        """The spikes that a population is going to send, for `items_of` later on."""
+        return self._items.setdefault(name, Items(spikes, True))
+
 
 class Target:
     """Currents [T, B, H, W, C] of a population in the making: ``constant`` [B, C] first, then what comes in.
@@ -68,12 +72,18 @@ class Target:
         self._begun[span] = True
         return np.ascontiguousarray(self._constant[:, span])
 
+    def fill_beside(self, channels: tuple[int, int]) -> None:
+        """`fill` what is not among ``channels``."""
+        self.fill((0, channels[0]))
+        self.fill((channels[1], len(self._begun)))
+
     def fill(self, channels: tuple[int, int]) -> None:
         """Write the constant into those of ``channels`` that nothing has been written to."""
+        if self._begun[slice(*channels)].all():
+            return
         waiting = np.flatnonzero(~self._begun[slice(*channels)]) + channels[0]
-        if len(waiting):
-            steps, batch, *_ = self.current.shape
-            values = self._constant[:, waiting].reshape(steps, batch, 1, 1, -1)
-            span = slice(*channels) if len(waiting) == channels[1] - channels[0] else waiting
-            self.current[..., span] = values
-            self._begun[waiting] = True
+        steps, batch, *_ = self.current.shape
+        values = self._constant[:, waiting].reshape(steps, batch, 1, 1, -1)
+        span = slice(*channels) if len(waiting) == channels[1] - channels[0] else waiting
+        self.current[..., span] = values
+        self._begun[waiting] = True

@@ -22,6 +22,8 @@ from nsim.simulator.tiles import Sent, Tiles, tile_weights
 TASK_BYTES = 256 * 1024
 """Accumulators of one task: small enough to stay in a core's own cache."""
 CHUNKS_PER_THREAD = 4
+RowWork = Callable[[int, int], object]
+"""Work on rows ``first .. last`` of the maps of all images, counted through: [images x height]."""
 
 
 class Tasks:
@@ -78,22 +80,31 @@ class Items:
         """Items and counts for `project`, for source blocks of ``block`` channels."""
         key = (block, sent == "pairs")
         if key not in self._lists:
-            flat = self.values.reshape(-1, *self.values.shape[2:])
-            if not self.are_spikes:
-                self._lists[key] = block_values(flat.astype(np.int16) if sent == "pairs" else flat, block)
+            if self.are_spikes:
+                tasks.run(rows_of(self.values).shape[1], self.listing(block))
             else:
-                index, count = spike_lists(flat.shape, block)
-                spikes = _rows(self.values)
-                by_row = index.reshape(len(index), len(spikes), *index.shape[3:])
-                counts = count.reshape(len(count), len(spikes), -1)
-                tasks.run(len(spikes), lambda a, b: list_spikes(a, b, spikes, by_row, counts))
-                self._lists[key] = index, count
+                flat = self.values.reshape(-1, *self.values.shape[2:])
+                self._lists[key] = block_values(flat.astype(np.int16) if sent == "pairs" else flat, block)
         return self._lists[key]
 
+    def listing(self, block: int) -> RowWork:
+        """What lists the spikes of some rows for source blocks of ``block`` channels.
 
-def _rows(maps: np.ndarray) -> np.ndarray:
-    """[T, B, H, W, C] as [T * B * H, W, C]."""
-    return maps.reshape(-1, *maps.shape[3:])
+        The lists are there for `listed` when it has been called for all rows.
+        """
+        steps, batch, *place = self.values.shape
+        index, count = spike_lists((steps * batch, *place), block)
+        self._lists[block, False] = index, count
+        spikes = rows_of(self.values)
+        by_row = index.reshape(len(index), *spikes.shape[:3], block)
+        counts = count.reshape(by_row.shape[:-1])
+        return lambda first, last: list_spikes(first, last, spikes, by_row, counts)
+
+
+def rows_of(maps: np.ndarray) -> np.ndarray:
+    """[T, B, H, W, C] as [T, B * H, W, C]."""
+    steps, batch, height, *rest = maps.shape
+    return maps.reshape(steps, batch * height, *rest)
 
 
 class Projector:
@@ -114,18 +125,25 @@ class Projector:
         first: int,
         tasks: Tasks,
         initial: np.ndarray | None = None,
+        after: RowWork | None = None,
     ) -> None:
         """``target[..., first:] += scale * (kernel applied to source) + bias``, see `project`.
 
         ``target`` [T, B, H, W, C]: float32, float64, or int32 (integer kernels; ``scale`` is a shift).
         ``initial`` [T * B, C_out]: what stands there at first, when ``target`` holds nothing yet.
+        ``after`` is called once for all rows, some at a time, each when its sums are complete: by the thread
+        that completes them, which has them in its cache, and without waking another one.
         """
         initial = np.empty((0, kernel.c_out), target.dtype) if initial is None else initial
         if kernel.is_identity and kernel.upsample == 1:
-            values, current = _rows(source.values), _rows(target)
-            tasks.run(
-                len(current), lambda a, b: add_values(a, b, values, scale, bias, initial, current, first)
-            )
+            values, current = rows_of(source.values), rows_of(target)
+
+            def add(a: int, b: int) -> None:
+                add_values(a, b, values, scale, bias, initial, current, first)
+                if after is not None:
+                    after(a, b)
+
+            tasks.run(current.shape[1], add)
             return
         flat = target.reshape(-1, *target.shape[2:])
         sent = _sent(kernel, flat.dtype, source)
@@ -136,6 +154,9 @@ class Projector:
         rows = max(1, min(-(-height // self.threads), TASK_BYTES // row_bytes))
         source_y, source_x = self._sources(kernel, source.values.shape[2:4], (height, width))
         register, sums = np.empty(0, tiles.register), np.empty(0, tiles.sums)
+        groups = -(-height // rows)
+        # next() of these is atomic: who finds one at its end has completed the last channels of its rows
+        others = [iter(range(tiles.target_blocks - 1)) for _ in range(groups)]
 
         def work(a: int, b: int) -> None:
             project(
@@ -156,8 +177,18 @@ class Projector:
                 flat,
                 first,
             )
+            for group in (task % groups for task in range(a, b) if after is not None):
+                if next(others[group], None) is None:
+                    for top in range(0, target.shape[1] * height, height):
+                        after(top + group * rows, top + min(height, (group + 1) * rows))
 
-        tasks.run(tiles.target_blocks * -(-height // rows), work)
+        tasks.run(tiles.target_blocks * groups, work)
+
+    def spike_block(self, kernel: Kernel, sums: np.dtype, source: Items) -> int | None:
+        """Channels of the source blocks in which ``kernel`` wants spikes listed; None if it wants no lists."""
+        if kernel.is_identity and kernel.upsample == 1:
+            return None
+        return self.tiles(kernel, sums, _sent(kernel, sums, source)).block
 
     def tiles(self, kernel: Kernel, sums: np.dtype, sent: Sent) -> Tiles:
         """The kernel's weights, tiled for what it is applied to; kept for the next call."""
