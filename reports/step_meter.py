@@ -52,7 +52,7 @@ class StepMeter:
 
     @cached_property
     def _counter(self) -> CoreCounter:
-        return CoreCounter(self.mapping)
+        return CoreCounter(self.mapping, self.threads)
 
     @cached_property
     def _links(self) -> LinkCounter:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from nsim.simulator.projector import Items, Tasks
+from nsim.simulator.projector import Items
+from nsim.simulator.tasks import Tasks
 
 
 class CallState:
@@ -54,13 +55,19 @@ class Target:
     """Currents [T, B, H, W, C] of a population in the making: ``constant`` [B, C] first, then what comes in.
 
     The constant is not written on its own where the first projection into a channel can write it along.
+    ``complete``: all that comes in is there already.
     """
 
-    def __init__(self, current: np.ndarray, constant: np.ndarray) -> None:
+    def __init__(self, current: np.ndarray, constant: np.ndarray, complete: bool = False) -> None:
         self.current = current
         self.constant = constant
-        self._constant = np.tile(constant, (len(current), 1))
-        self._begun = np.zeros(current.shape[-1], bool)
+        self._constant = np.concatenate([constant] * len(current))
+        self._begun = np.full(current.shape[-1], complete)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether nothing is missing any more."""
+        return bool(self._begun.all())
 
     def initial(self, channels: tuple[int, int]) -> np.ndarray | None:
         """What the next projection into ``channels`` has to write first, [T * B, channels]; None if it is

@@ -6,8 +6,6 @@ spike: layers can be played one after the other, exactly, while their weights ar
 
 from __future__ import annotations
 
-import os
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
@@ -18,8 +16,9 @@ from nsim.frontends.network import HostOp, Network, NeuronModel, Population, Pro
 from nsim.simulator import host_ops
 from nsim.simulator.call_state import CallState, Target
 from nsim.simulator.integers import IntegerArithmetic
-from nsim.simulator.projector import Items, Projector, RowWork, Tasks, largest_sum, rows_of
+from nsim.simulator.projector import Items, Projector, RowWork, largest_sum, rows_of
 from nsim.simulator.row_updates import clipping, neuron_update
+from nsim.simulator.tasks import Tasks
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -97,10 +96,8 @@ class Engine:
         self.integer = precision == "int"
         self.sum_type = np.dtype(SUM_TYPES[precision])
         self.host_type = np.dtype(HOST_TYPES[precision])
-        self.threads = threads or os.cpu_count() or 1
-        self._projector = Projector(self.threads)
-        # Threads that live on are woken on the core where they last ran; new ones often start on a busy one.
-        self._helpers = ThreadPoolExecutor(max(1, self.threads - 1), thread_name_prefix="nsim")
+        self._tasks = Tasks(threads)
+        self._projector = Projector(self._tasks.threads)
         self._memory = np.empty(0, self.sum_type)
         self._outgoing: dict[str, list[Projection]] = {}
         for projection in network.projections:
@@ -128,7 +125,7 @@ class Engine:
                 f"{network.name} takes x [B, {', '.join(map(str, image.shape))}] and t [B]; "
                 f"got x {list(x.shape)} and t {list(t.shape)}"
             )
-        state = CallState(t.astype(np.int64), Tasks(self._helpers, self.threads))
+        state = CallState(t.astype(np.int64), self._tasks)
         values = _channels_last(x.astype(self.host_type))
         state.values[network.image] = values if varying else values[None]
         for item in network.execution_order:
@@ -193,25 +190,44 @@ class Engine:
         if population.gate is not None:
             state.gates[population.name] = state.values[population.gate.host_op][..., population.gate.index]
             state.running[population.name] = state.gates[population.name] != 0
-        # The currents of neurons are gone once they are updated: one piece of memory serves all populations.
-        lasting = keep or population.neuron is None
-        current = (np.empty if lasting else self._scratch)((steps, batch, h, w, c), self.sum_type)
-        if keep and population.neuron is not None:
-            state.currents[population.name] = current
-        target = Target(current, self._constant(population, state))
+        constant = self._constant(population, state)
+        target = self._stream_alone(population, constant, state)
+        if target is None:
+            # The currents of neurons are gone once these are updated: one piece of memory serves all.
+            lasting = keep or population.neuron is None
+            room = np.empty if lasting else self._scratch
+            target = Target(room((steps, batch, h, w, c), self.sum_type), constant)
         if population.neuron is None:
             self._stream(population, target, state)
         else:
             self._neurons(population, population.neuron, target, state)
+            if keep:
+                state.currents[population.name] = target.current
+
+    def _stream_alone(self, population: Population, constant: np.ndarray, state: CallState) -> Target | None:
+        """The currents of neurons that get a stream as it is and nothing else: the stream, not copied."""
+        incoming = self.network.incoming(population.name)
+        if population.neuron is None or population.gate is not None or len(incoming) != 1 or constant.any():
+            return None
+        only, values = incoming[0], state.values.get(incoming[0].source)
+        shape = (self.network.time_steps, len(state.times), *population.shape[1:], population.shape[0])
+        if (
+            not only.passes_unchanged
+            or values is None
+            or values.shape != shape
+            or values.dtype != self.sum_type
+        ):
+            return None
+        return Target(values, constant, complete=True)
 
     def _collect(
         self, population: Population, target: Target, state: CallState, after: RowWork | None = None
     ) -> None:
-        """Add up what ``population`` gets, then do ``after`` to all its rows, to each as soon as it may be."""
+        """Add up what ``population`` gets, and do ``after`` to all its rows, to each as soon as it may be."""
         current, running = target.current, state.running.get(population.name)
         looked_at = self.integer and self._may_overflow(population, target, state)
         whole_first = looked_at or running is not None
-        incoming = self.network.incoming(population.name)
+        incoming = () if target.is_complete else self.network.incoming(population.name)
         for projection in incoming:
             is_last = projection is incoming[-1] and not whole_first
             if is_last:
@@ -283,7 +299,10 @@ class Engine:
 
     def _check_range(self, population: Population, current: np.ndarray) -> None:
         """Refuse a population whose currents leave the width of the chip's."""
-        reached, most = int(max(current.max(initial=0), -current.min(initial=0))), self.arithmetic.current_limit
+        reached, most = (
+            int(max(current.max(initial=0), -current.min(initial=0))),
+            self.arithmetic.current_limit,
+        )
         if reached > most:
             raise RunError(
                 f"{population.name}: a current of {reached:,} units; beyond {most:,} the chip's would "
@@ -353,9 +372,7 @@ class Engine:
                 state.tasks,
             )
 
-    def _neurons(
-        self, population: Population, neuron: NeuronModel, target: Target, state: CallState
-    ) -> None:
+    def _neurons(self, population: Population, neuron: NeuronModel, target: Target, state: CallState) -> None:
         """Play the neurons of a population through all time steps."""
         name, current, running = population.name, target.current, state.running.get(population.name)
         room = np.empty if running is None else np.zeros  # nothing is written where it does not run
@@ -405,4 +422,7 @@ def _channels_last(x: np.ndarray) -> np.ndarray:
 
 
 def _channels_first(x: np.ndarray) -> np.ndarray:
-    return np.moveaxis(x, -1, -3)
+    *before, height, width, channels = range(x.ndim)
+    return x.transpose(
+        *before, channels, height, width
+    )  # moveaxis takes four times as long

@@ -1,11 +1,8 @@
-"""Applies projections' kernels: tiles kept from call to call, lists of spikes, tasks for threads."""
+"""Applies projections' kernels: tiles kept from call to call, lists of spikes."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from concurrent.futures import Executor
 from functools import cached_property, lru_cache
-from typing import Any
 
 import numpy as np
 
@@ -17,42 +14,16 @@ from nsim.simulator.event_kernels import (
     project,
     spike_lists,
 )
+from nsim.simulator.tasks import Chunk, Tasks
 from nsim.simulator.tiles import Sent, Tiles, tile_weights
 
 TASK_BYTES = 256 * 1024
 """Accumulators of one task: small enough to stay in a core's own cache."""
-CHUNKS_PER_THREAD = 4
-RowWork = Callable[[int, int], object]
+TASKS_PER_THREAD = 2
+"""At least so many, where there are rows enough."""
+LARGEST_NARROW = np.iinfo(np.int16).max
+RowWork = Chunk
 """Work on rows ``first .. last`` of the maps of all images, counted through: [images x height]."""
-
-
-class Tasks:
-    """Shares tasks between the calling thread and helpers; numba kernels drop the GIL.
-
-    Everyone takes the next chunk when free. A helper is asked once for all chunks of a piece of work: asking
-    costs tens of microseconds, as much as many a chunk.
-    """
-
-    def __init__(self, pool: Executor | None, threads: int) -> None:
-        self.pool = pool
-        self.threads = threads
-
-    def run(self, count: int, work: Callable[[int, int], Any]) -> None:
-        """Call ``work(first, last)`` over all of range(count), in chunks."""
-        if self.pool is None or self.threads == 1 or count == 1:
-            work(0, count)
-            return
-        chunk = max(1, count // (CHUNKS_PER_THREAD * self.threads))
-        firsts = iter(range(0, count, chunk))  # next() of it is atomic
-
-        def take() -> None:
-            for first in firsts:
-                work(first, min(count, first + chunk))
-
-        helpers = [self.pool.submit(take) for _ in range(self.threads - 1)]
-        take()
-        for helper in helpers:
-            helper.result()
 
 
 class Items:
@@ -84,7 +55,7 @@ class Items:
                 tasks.run(rows_of(self.values).shape[1], self.listing(block))
             else:
                 flat = self.values.reshape(-1, *self.values.shape[2:])
-                self._lists[key] = block_values(flat.astype(np.int16) if sent == "pairs" else flat, block)
+                self._lists[key] = block_values(_narrowed(flat, tasks) if sent == "pairs" else flat, block)
         return self._lists[key]
 
     def listing(self, block: int) -> RowWork:
@@ -105,6 +76,13 @@ def rows_of(maps: np.ndarray) -> np.ndarray:
     """[T, B, H, W, C] as [T, B * H, W, C]."""
     steps, batch, height, *rest = maps.shape
     return maps.reshape(steps, batch * height, *rest)
+
+
+def _narrowed(values: np.ndarray, tasks: Tasks) -> np.ndarray:
+    """Integers [N, ...] that fit 16 bits, in 16 bits."""
+    narrow = np.empty(values.shape, np.int16)
+    tasks.run(len(values), lambda a, b: np.copyto(narrow[a:b], values[a:b], casting="unsafe"))
+    return narrow
 
 
 class Projector:
@@ -151,7 +129,10 @@ class Projector:
         items, count = source.listed(tiles.block, sent, tasks)
         height, width = flat.shape[1:3]
         row_bytes = len(flat) * width * tiles.weights.shape[5] * tiles.sums.itemsize
-        rows = max(1, min(-(-height // self.threads), TASK_BYTES // row_bytes))
+        pieces = -(
+            -TASKS_PER_THREAD * self.threads // tiles.target_blocks
+        )  # not more: each reads all weights
+        rows = max(1, min(-(-height // pieces), TASK_BYTES // row_bytes))
         source_y, source_x = self._sources(kernel, source.values.shape[2:4], (height, width))
         register, sums = np.empty(0, tiles.register), np.empty(0, tiles.sums)
         groups = -(-height // rows)
@@ -185,7 +166,7 @@ class Projector:
         tasks.run(tiles.target_blocks * groups, work)
 
     def spike_block(self, kernel: Kernel, sums: np.dtype, source: Items) -> int | None:
-        """Channels of the source blocks in which ``kernel`` wants spikes listed; None if it wants no lists."""
+        """Channels of the source blocks in which ``kernel`` wants spikes listed; None for no lists."""
         if kernel.is_identity and kernel.upsample == 1:
             return None
         return self.tiles(kernel, sums, _sent(kernel, sums, source)).block
@@ -221,7 +202,7 @@ def _sent(kernel: Kernel, sums: np.dtype, source: Items) -> Sent:
     if sums.kind == "i":
         if largest_sum(kernel) * source.largest > np.iinfo(sums).max:
             return "wide"
-        narrow = max(source.largest, largest_weight(kernel)) <= np.iinfo(np.int16).max
+        narrow = max(source.largest, largest_weight(kernel)) <= LARGEST_NARROW
         if narrow and not source.are_spikes:
             return "pairs"
     return "spikes" if source.are_spikes else "values"

@@ -65,7 +65,8 @@ def _integer(
 
 
 def clipping(values: np.ndarray, arithmetic: IntegerArithmetic) -> tuple[RowWork, np.ndarray]:
-    """Keeps analog values [T, B, H, W, C] within the width of a potential; the largest of each row, when done."""
+    """Keeps analog values [T, B, H, W, C] within the width of a potential; and what will be the largest of
+    each row."""
     rows = rows_of(values)
     largest = np.zeros(rows.shape[1], np.int64)
     limit = arithmetic.limit >> arithmetic.unit_bits
