@@ -80,13 +80,13 @@ class CoreCounter:
         self._memory = Memory(kept=2)
         self._tasks = Tasks(threads)
         paths: dict[str, list[_Path]] = {name: [] for name in mapping.grids}
-        self._heard: dict[str, list[tuple[str, _Path]]] = {}
+        self._hearing: dict[str, list[tuple[str, _Path]]] = {}
         for name, grid in mapping.grids.items():
             for group in axon_groups(spiking_inputs(self.network, name)):
                 for projection in group:
                     path = _path(self.network, projection, group, grid)
                     paths[projection.source].append(path)
-                    self._heard.setdefault(name, []).append((projection.source, path))
+                    self._hearing.setdefault(name, []).append((projection.source, path))
         self._senders = {
             p.name: _sender(mapping, mapping.grids[p.name], p.shape, paths[p.name])
             # the largest first: at the end threads wait for each other
@@ -106,7 +106,7 @@ class CoreCounter:
                 spikes[name] = self._fire(name, call, counts)
 
         self._tasks.run(len(senders), fire, chunk=1)
-        for name in self._heard:  # not worth a thread: small arrays, and numpy holds the GIL for those
+        for name in self._hearing:  # not worth a thread: small arrays, and numpy holds the GIL for those
             self._hear(name, spikes, events)
         for name in self._switched:  # neurons are done; read-out elements take part when they run
             if name in self._senders or name not in self.mapping.grids:
@@ -130,10 +130,10 @@ class CoreCounter:
 
     def _hear(self, name: str, spikes: dict[str, np.ndarray], events: dict[str, np.ndarray]) -> None:
         """Count what all spikes that a population gets are to its cores."""
-        for source, path in self._heard[name]:
+        for source, path in self._hearing[name]:
             for event in (path.event, "packet_in"):
                 events[event][:, self._window(source)[0], path.grid.cores] = 0
-        for source, path in self._heard[name]:
+        for source, path in self._hearing[name]:
             ticks, _ = self._window(source)
             events[path.event][:, ticks, path.grid.cores] += path.fed.apply(spikes[source])
             if path.arrived is not None:
