@@ -62,6 +62,7 @@ CONFIGS = [
     replace(SMALL, substructure="linear"),
     replace(SMALL, attention_order="keys first"),
     replace(SMALL, time_steps=5, depth=1),
+    replace(SMALL, mlp_kernel=3, mlp_ratio=1, depth=1),
 ]
 
 
