@@ -46,28 +46,18 @@ class CallState:
             self._items[name] = Items(self.output_of(name), self.sends_spikes(name), self.largest.get(name))
         return self._items[name]
 
-    def sent(self, name: str, spikes: np.ndarray) -> Items:
-        """The spikes that a population is going to send, for `items_of` later on."""
-        return self._items.setdefault(name, Items(spikes, True))
-
 
 class Target:
     """Currents [T, B, H, W, C] of a population in the making: ``constant`` [B, C] first, then what comes in.
 
     The constant is not written on its own where the first projection into a channel can write it along.
-    ``complete``: all that comes in is there already.
     """
 
-    def __init__(self, current: np.ndarray, constant: np.ndarray, complete: bool = False) -> None:
+    def __init__(self, current: np.ndarray, constant: np.ndarray) -> None:
         self.current = current
         self.constant = constant
         self._constant = np.concatenate([constant] * len(current))
-        self._begun = np.full(current.shape[-1], complete)
-
-    @property
-    def is_complete(self) -> bool:
-        """Whether nothing is missing any more."""
-        return bool(self._begun.all())
+        self._begun = np.zeros(current.shape[-1], bool)
 
     def initial(self, channels: tuple[int, int]) -> np.ndarray | None:
         """What the next projection into ``channels`` has to write first, [T * B, channels]; None if it is

@@ -24,8 +24,8 @@ from nsim.hw_models.mapping.listed import ListedMapping
 from nsim.hw_models.mapping.mapping import Mapping
 from nsim.hw_models.mapping.rounds import Rounds
 from nsim.simulator import attention
+from nsim.simulator.call import Call, with_relays
 from nsim.simulator.count_kernels import count_on_cores
-from nsim.simulator.engine import Call, with_relays
 from nsim.simulator.host_counts import calls_beside_cores
 from nsim.simulator.memory import Memory
 from nsim.simulator.tasks import Tasks

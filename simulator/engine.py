@@ -6,22 +6,19 @@ spike: layers can be played one after the other, exactly, while their weights ar
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
 
 from nsim.errors import RunError
 from nsim.frontends.network import HostOp, Network, NeuronModel, Population, Projection
 from nsim.simulator import host_ops
+from nsim.simulator.call import Call
 from nsim.simulator.call_state import CallState, Target
 from nsim.simulator.integers import IntegerArithmetic
 from nsim.simulator.projector import Items, Projector, RowWork, largest_sum, rows_of
-from nsim.simulator.row_updates import clipping, neuron_update
+from nsim.simulator.row_updates import clipping, in_turn, neuron_update
 from nsim.simulator.tasks import Tasks
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 Precision = Literal["float32", "float64", "int"]
 SUM_TYPES = {"float32": np.float32, "float64": np.float64, "int": np.int32}
@@ -29,43 +26,6 @@ CURRENT_LIMIT = 2**30
 """Largest magnitude of an integer current: what spikes and streams add, leaving room in 32 bits for the
 host's."""
 HOST_TYPES = {"float32": np.float32, "float64": np.float64, "int": np.float32}
-
-
-@dataclass(frozen=True, eq=False)
-class Call:
-    """What one denoiser call did.
-
-    ``eps`` [B, C, H, W]; ``spikes`` and ``active``: population name to bool [T, B, C, H, W] (active: the
-    neuron's state or input was not zero at that step); ``potentials``: the state after the last step
-    [B, C, H, W]; ``currents``: input of every neuron [T, B, C, H, W], when asked for. In ``int`` precision
-    both are integers, in the population's ``unit``, potentials in the arithmetic's fractions of it and
-    counted from the resting value.
-    ``running``: for populations with a gate, in which time steps and for which images they ran: bool [T, B].
-    ``signs``: spikes of signed neurons with their sign, int8 [T, B, C, H, W]; ``spikes`` says where they are.
-    """
-
-    network: Network
-    eps: np.ndarray
-    spikes: dict[str, np.ndarray]
-    active: dict[str, np.ndarray]
-    potentials: dict[str, np.ndarray]
-    currents: dict[str, np.ndarray] = field(default_factory=dict)
-    running: dict[str, np.ndarray] = field(default_factory=dict)
-    signs: dict[str, np.ndarray] = field(default_factory=dict)
-
-    @property
-    def counts(self) -> pd.DataFrame:
-        """Operations per layer and time step of the model as traced; see `algorithm_counts`."""
-        from nsim.simulator.algorithm_counts import algorithm_counts
-
-        return algorithm_counts(self)
-
-
-def with_relays(call: Call, laid_out: Network) -> Call:
-    """The call with what the relay neurons of a laid-out network do: they repeat their origin's spikes."""
-    relays = {p.name: p.relay.origin for p in laid_out.neurons if p.relay is not None}
-    repeated = {name: call.spikes[origin] for name, origin in relays.items()}
-    return replace(call, spikes=call.spikes | repeated, active=call.active | repeated) if relays else call
 
 
 class Engine:
@@ -102,6 +62,7 @@ class Engine:
         self._outgoing: dict[str, list[Projection]] = {}
         for projection in network.projections:
             self._outgoing.setdefault(projection.source, []).append(projection)
+        self._readers = _readers(network)
 
     @property
     def weight_bytes(self) -> int:
@@ -187,38 +148,24 @@ class Engine:
         if population.host_op is not None:
             state.values[population.name] = self._on_grid(state.values[population.host_op], population)
             return
+        if population.name in state.spikes:  # played already, with the stream that it reads
+            return
         if population.gate is not None:
             state.gates[population.name] = state.values[population.gate.host_op][..., population.gate.index]
             state.running[population.name] = state.gates[population.name] != 0
-        constant = self._constant(population, state)
-        target = self._stream_alone(population, constant, state)
-        if target is None:
-            # The currents of neurons are gone once these are updated: one piece of memory serves all.
-            lasting = keep or population.neuron is None
-            room = np.empty if lasting else self._scratch
-            target = Target(room((steps, batch, h, w, c), self.sum_type), constant)
+        # The currents of neurons are gone once these are updated: one piece of memory serves all.
+        lasting = keep or population.neuron is None
+        current = (np.empty if lasting else self._scratch)((steps, batch, h, w, c), self.sum_type)
+        target = Target(current, self._constant(population, state))
         if population.neuron is None:
             self._stream(population, target, state)
         else:
             self._neurons(population, population.neuron, target, state)
-            if keep:
-                state.currents[population.name] = target.current
-
-    def _stream_alone(self, population: Population, constant: np.ndarray, state: CallState) -> Target | None:
-        """The currents of neurons that get a stream as it is and nothing else: the stream, not copied."""
-        incoming = self.network.incoming(population.name)
-        if population.neuron is None or population.gate is not None or len(incoming) != 1 or constant.any():
-            return None
-        only, values = incoming[0], state.values.get(incoming[0].source)
-        shape = (self.network.time_steps, len(state.times), *population.shape[1:], population.shape[0])
-        if (
-            not only.passes_unchanged
-            or values is None
-            or values.shape != shape
-            or values.dtype != self.sum_type
-        ):
-            return None
-        return Target(values, constant, complete=True)
+        if keep:
+            readers = self._readers.get(population.name, ())
+            state.currents.update(
+                (neurons.name, current) for neurons in (population, *readers) if neurons.neuron
+            )
 
     def _collect(
         self, population: Population, target: Target, state: CallState, after: RowWork | None = None
@@ -227,7 +174,7 @@ class Engine:
         current, running = target.current, state.running.get(population.name)
         looked_at = self.integer and self._may_overflow(population, target, state)
         whole_first = looked_at or running is not None
-        incoming = () if target.is_complete else self.network.incoming(population.name)
+        incoming = self.network.incoming(population.name)
         for projection in incoming:
             is_last = projection is incoming[-1] and not whole_first
             if is_last:
@@ -243,21 +190,25 @@ class Engine:
                 state.tasks.run(rows_of(current).shape[1], after)
 
     def _stream(self, population: Population, target: Target, state: CallState) -> None:
-        """The values of an analog population."""
-        current, after = target.current, None
+        """The values of an analog population, and the neurons that these are all the currents of."""
+        current, readers = target.current, self._readers.get(population.name, ())
+        works = [work for reader in readers for work in self._update(reader, current, state)]
         if self.integer:
-            after, largest = clipping(current, self.arithmetic)
+            clip, largest = clipping(current, self.arithmetic)
+            works.insert(0, clip)
         if population.gate is None:
-            self._collect(population, target, state, after)
+            self._collect(population, target, state, in_turn(works) if works else None)
         else:
             self._collect(population, target, state)
             weights = state.gates[population.name].astype(self.host_type)
             weighted = current * weights[..., None, None, None]
             current[:] = np.rint(weighted) if self.integer else weighted
-            if after is not None:
-                state.tasks.run(rows_of(current).shape[1], after)
+            if works:
+                state.tasks.run(rows_of(current).shape[1], in_turn(works))
         if self.integer:
             state.largest[population.name] = int(largest.max())
+            if readers and state.largest[population.name] > self.arithmetic.current_limit:
+                self._check_range(readers[0], current)
         state.values[population.name] = current
 
     def _constant(self, population: Population, state: CallState) -> np.ndarray:
@@ -374,36 +325,41 @@ class Engine:
 
     def _neurons(self, population: Population, neuron: NeuronModel, target: Target, state: CallState) -> None:
         """Play the neurons of a population through all time steps."""
-        name, current, running = population.name, target.current, state.running.get(population.name)
-        room = np.empty if running is None else np.zeros  # nothing is written where it does not run
-        spikes, active = room(current.shape, np.uint8), room(current.shape, np.uint8)
-        potential = np.empty(current.shape[1:], self.sum_type)
-
-        def update(*arrays: np.ndarray) -> RowWork:
-            return neuron_update(neuron, population.unit, self.arithmetic, *arrays)
-
-        if running is None:
-            work = [update(current, spikes, active, potential)]
-            if not neuron.signed:
-                work += self._listings(name, state.sent(name, spikes))
-
-            def done(first: int, last: int) -> None:
-                for part in work:
-                    part(first, last)
-
-            self._collect(population, target, state, done)
-        else:  # image by image, as if there were no time steps but those it runs in
+        name, current = population.name, target.current
+        if population.gate is None:
+            self._collect(population, target, state, in_turn(self._update(population, current, state)))
+        else:
             self._collect(population, target, state)
-            for image in range(current.shape[1]):
-                steps = np.flatnonzero(running[:, image])
-                alone = slice(image, image + 1)
-                played = tuple(np.ascontiguousarray(a[steps, alone]) for a in (current, spikes, active))
-                state.tasks.run(current.shape[2], update(*played, potential[alone]))
-                spikes[steps, alone], active[steps, alone] = played[1:]
+            self._update_running(population, neuron, current, state)
         if neuron.signed:
-            signs = state.signs[name] = spikes.view(np.int8)
+            signs = state.signs[name] = state.spikes[name].view(np.int8)
             state.values[name] = signs * self.sum_type.type(neuron.v_threshold)
-            spikes = (signs != 0).view(np.uint8)
+            state.spikes[name] = (signs != 0).view(np.uint8)
+
+    def _update(self, population: Population, current: np.ndarray, state: CallState) -> list[RowWork]:
+        """What updates neurons and lists their spikes: these are there when it has been done to all rows."""
+        name, neuron = population.name, population.neuron
+        assert neuron is not None
+        spikes, active = np.empty(current.shape, np.uint8), np.empty(current.shape, np.uint8)
+        potential = np.empty(current.shape[1:], self.sum_type)
+        state.spikes[name], state.active[name], state.potentials[name] = spikes, active, potential
+        update = neuron_update(neuron, population.unit, self.arithmetic, current, spikes, active, potential)
+        return [update] if neuron.signed else [update, *self._listings(name, state.items_of(name))]
+
+    def _update_running(
+        self, population: Population, neuron: NeuronModel, current: np.ndarray, state: CallState
+    ) -> None:
+        """The same at once for neurons with a gate, as if there were no time steps but those they run in."""
+        name, running = population.name, state.running[population.name]
+        spikes, active = np.zeros(current.shape, np.uint8), np.zeros(current.shape, np.uint8)
+        potential = np.empty(current.shape[1:], self.sum_type)
+        for image in range(current.shape[1]):
+            steps, alone = np.flatnonzero(running[:, image]), slice(image, image + 1)
+            played = tuple(np.ascontiguousarray(a[steps, alone]) for a in (current, spikes, active))
+            arrays = (*played, potential[alone])
+            update = neuron_update(neuron, population.unit, self.arithmetic, *arrays)
+            state.tasks.run(current.shape[2], update)
+            spikes[steps, alone], active[steps, alone] = played[1:]
         state.spikes[name], state.active[name], state.potentials[name] = spikes, active, potential
 
     def _listings(self, name: str, spikes: Items) -> list[RowWork]:
@@ -411,6 +367,21 @@ class Engine:
         kernels = (p.kernel for p in self._outgoing.get(name, ()))
         blocks = {self._projector.spike_block(kernel, self.sum_type, spikes) for kernel in kernels}
         return [spikes.listing(block) for block in blocks if block is not None]
+
+
+def _readers(network: Network) -> dict[str, list[Population]]:
+    """By stream, the neurons that get it as it is and nothing else: played as it comes into being."""
+    readers: dict[str, list[Population]] = {}
+    biased = {bias.target for bias in network.biases}
+    for population in network.neurons:
+        incoming = network.incoming(population.name)
+        signed = population.neuron is not None and population.neuron.signed
+        alone = len(incoming) == 1 and population.bias is None and population.name not in biased
+        if alone and incoming[0].passes_unchanged and population.gate is None and not signed:
+            stream = network.population_by_name[incoming[0].source]
+            if stream.kind == "analog" and stream.host_op is None and stream.shape == population.shape:
+                readers.setdefault(stream.name, []).append(population)
+    return readers
 
 
 def _vector(values: np.ndarray | None, channels: int, default: float, dtype: np.dtype) -> np.ndarray:
@@ -423,6 +394,4 @@ def _channels_last(x: np.ndarray) -> np.ndarray:
 
 def _channels_first(x: np.ndarray) -> np.ndarray:
     *before, height, width, channels = range(x.ndim)
-    return x.transpose(
-        *before, channels, height, width
-    )  # moveaxis takes four times as long
+    return x.transpose(*before, channels, height, width)

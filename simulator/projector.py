@@ -158,8 +158,8 @@ class Projector:
                 flat,
                 first,
             )
-            for group in (task % groups for task in range(a, b) if after is not None):
-                if next(others[group], None) is None:
+            for group in (task % groups for task in range(a, b)):
+                if after is not None and next(others[group], None) is None:
                     for top in range(0, target.shape[1] * height, height):
                         after(top + group * rows, top + min(height, (group + 1) * rows))
 

@@ -11,8 +11,8 @@ import numpy as np
 
 from nsim.hw_models.mapping.mapping import Mapping
 from nsim.hw_models.mapping.rounds import Piece
+from nsim.simulator.call import Call, with_relays
 from nsim.simulator.core_counts import CORE_EVENTS, SENT_EVENTS, CoreCounter, EventCounts
-from nsim.simulator.engine import Call, with_relays
 from nsim.simulator.turns import Turns
 
 ROUND_EVENTS = (*CORE_EVENTS, "host_read", "host_write")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from nsim.frontends.network import NeuronModel
@@ -16,6 +18,16 @@ from nsim.simulator.neuron_kernels import (
     update_signed_neurons,
 )
 from nsim.simulator.projector import RowWork, rows_of
+
+
+def in_turn(works: Sequence[RowWork]) -> RowWork:
+    """All of ``works`` on some rows, one after the other."""
+
+    def done(first: int, last: int) -> None:
+        for work in works:
+            work(first, last)
+
+    return done
 
 
 def neuron_update(
