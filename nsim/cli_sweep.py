@@ -86,10 +86,11 @@ def sweep(
         if given:
             raise SweepError(f"--resume goes on with the plan in its folder; leave out: {given}")
         begun = Sweep.open(resume)
-    elif out is not None:
-        begun = Sweep.new(plan_sweep(models or [], axes, quality, plan), out, keep_runs)
     else:
-        raise SweepError("--out is missing: a new folder for the results, for example --out sweeps/a")
+        asked = plan_sweep(models or [], axes, quality, plan)
+        if out is None:
+            raise SweepError("--out is missing: a new folder for the results, for example --out sweeps/a")
+        begun = Sweep.new(asked, out, keep_runs)
     points, cost = len(begun.plan.points), sweep_cost(begun.plan)
     count = workers_that_fit(cost, workers, points, elsewhere=dask not in (None, "local"))
     where = f"{count} process(es)" if dask is None else f"dask {dask}"

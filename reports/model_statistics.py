@@ -31,7 +31,7 @@ def measure_statistics(
         )
     if not model_file.is_file():
         raise RunError(
-            f"{model.name}: no file holds this model, so there is no place beside it; save it first"
+            f"{model.name}: no file holds this model, so there is no place beside it; name a model file"
         )
     engine = Engine(model.network)
     walk = parse_sampler(f"ddim:{TIMES}").build(seed)

@@ -98,8 +98,11 @@ def plan_sweep(
     """Make a plan of a YAML file, of flags (axis name to values with commas between), or both.
 
     What flags say stands in place of what the file says. Raises SweepError for a wrong file, with the
-    line, or a wrong flag.
+    line, a wrong flag, or a YAML file among the ``models``.
     """
+    for model in models:
+        if Path(model).suffix in (".yaml", ".yml"):
+            raise SweepError(f"{model}: a YAML file, no model; a sweep's plan is given as --plan {model}")
     stated: dict[str, Any] = (
         {} if file is None else load_yaml(_FILE, file, SweepError).model_dump(exclude_unset=True)
     )

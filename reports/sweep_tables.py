@@ -51,7 +51,8 @@ def sweep_tables(sweep: Sweep) -> list[Table | str]:
     weights = "; ".join(done["weights"].unique())
     lines = [f"*: no other point is as good in both. Weights: {weights}"] if len(done) else []
     for _, row in table[table["error"] != ""].iterrows():
-        lines.append(f"point {row['point']} ({describe(row, varied)}): {row['status']}: {row['error']}")
+        which = f" ({describe(row, varied)})" if varied else ""
+        lines.append(f"point {row['point']}{which}: {row['status']}: {row['error']}")
     missing = int((table["status"] == "missing").sum())
     if missing:
         lines.append(f"{missing} points are missing; nsim sweep --resume {sweep.path} goes on with them")

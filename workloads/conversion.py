@@ -3,7 +3,8 @@
 A ReLU of b bits, clipped at act_alpha, becomes a signed neuron of threshold act_alpha that is played
 T = 2^b - 1 times. For an input that is the same at every step the mean of what the neuron sends is the ReLU's
 value, exactly. Behind the first layer inputs are spikes, which come when they come: there the two differ, and
-so do GroupNorms, whose statistics are of one time step. `deviation` says by how much.
+so do GroupNorms, whose statistics are of one time step. Nothing else sets them apart; `deviation` says by how
+much.
 """
 
 from __future__ import annotations

@@ -39,12 +39,18 @@ def load_model(
     if time_steps is not None and time_steps < 1:
         raise ModelFileError(f"{path}: {time_steps} time steps; there must be 1 or more")
     model = _load_folder(path, psp) if path.is_dir() else _load_file(path, time_steps, psp)
+    model = with_statistics(model, path)
     if time_steps not in (None, model.network.time_steps):
         raise ModelFileError(
             f"{path}: {model.workload} has its {model.network.time_steps} time steps in its weights, "
             f"{time_steps} cannot be had"
         )
     return model if v_threshold is None else with_model_thresholds(model, v_threshold)
+
+
+def with_statistics(model: Model, path: Path) -> Model:
+    """The model of a file with the statistics that `nsim statistics` wrote beside it, if it did."""
+    return replace(model, ms_eps=read_statistics(statistics_file(path), model.sha256))
 
 
 def with_model_thresholds(model: Model, v_threshold: Thresholds) -> Model:
@@ -108,8 +114,7 @@ def _load_sddpm(path: Path, content: dict[str, Any], time_steps: int | None) -> 
     model = sddpm_model(
         path.stem, module, bundle.get("trained", UNKNOWN_WEIGHTS), content.get("sampler", DEFAULT_SAMPLER)
     )
-    digest = sha256(path)
-    return replace(model, sha256=digest, ms_eps=read_statistics(statistics_file(path), digest))
+    return replace(model, sha256=sha256(path))
 
 
 def sddpm_model(name: str, module: SpikingUNet, weights: str, sampler: str = DEFAULT_SAMPLER) -> Model:

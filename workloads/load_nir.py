@@ -7,6 +7,7 @@ from pathlib import Path
 from nsim.frontends.load import sha256
 from nsim.frontends.model import Model
 from nsim.frontends.nir_import import network_of_nir, read_nir
+from nsim.workloads.load import with_statistics
 from nsim.workloads.samplers import DEFAULT_SAMPLER
 from nsim.workloads.state import UNKNOWN_WEIGHTS
 
@@ -21,7 +22,7 @@ def load_nir(path: Path, time_steps: int | None = None, dt: float | None = None)
     network = network_of_nir(graph, path.stem, time_steps, dt)
     op = next(op for op in network.host_ops if op.name == network.output)
     denoises = op.shape == network.population_by_name[network.image].shape
-    return Model(
+    model = Model(
         name=path.stem,
         workload="nir",
         network=network,
@@ -30,6 +31,7 @@ def load_nir(path: Path, time_steps: int | None = None, dt: float | None = None)
         sha256=sha256(path),
         parameters=sum(_parameters(p.kernel.weight, p.bias) for p in network.projections),
     )
+    return with_statistics(model, path)
 
 
 def _parameters(*arrays: object) -> int:

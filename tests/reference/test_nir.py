@@ -23,6 +23,7 @@ from nsim.frontends.lower import lower
 from nsim.frontends.network import Network
 from nsim.frontends.nir_export import nir_graph, write_nir
 from nsim.frontends.nir_import import network_of_nir, read_nir
+from nsim.reports.model_statistics import measure_statistics
 from nsim.simulator.call import Call
 from nsim.simulator.engine import Engine
 from nsim.workloads.spiking import IFNode, LIFNode
@@ -367,6 +368,9 @@ def test_a_graph_that_keeps_the_shape_of_its_image_can_be_sampled(tmp_path: Path
     model = nsim.load(tmp_path / "denoiser.nir", time_steps=2)
     run = nsim.run(nsim.map(model), sampler="ddim:2")
     assert run.counts()["count"].sum() > 0
+    measure_statistics(model, tmp_path / "denoiser.nir", 2, 0, lambda done, total: None)
+    again = nsim.load(tmp_path / "denoiser.nir", time_steps=2)
+    assert nsim.run(nsim.map(again), sampler="analytic:2").manifest["sampler"] == "analytic:2"
 
 
 # ---- other libraries' exports ---------------------------------------------------------------------

@@ -251,6 +251,10 @@ def test_a_file_that_is_no_model_is_one_line_and_exit_code_2(
             "--out is missing: a new folder for the results, for example --out sweeps/a",
         ),
         (
+            ["sweep", "sddpm-digits", "plans/b.yaml"],
+            "plans/b.yaml: a YAML file, no model; a sweep's plan is given as --plan plans/b.yaml",
+        ),
+        (
             ["sweep", "sddpm-digits", "--time-steps", "2,x", "--out", "x"],
             "--time-steps: expected a whole number, found 'x'",
         ),

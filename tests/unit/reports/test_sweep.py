@@ -57,6 +57,7 @@ def test_rows_are_the_runs(sweep: Sweep, tiny_checkpoint: Path) -> None:
     assert row["spikes"] == run.operations()["spikes"].sum() > 0
     counts = run.counts().groupby("event")["count"].sum()
     assert row["ac_as_laid_out"] == counts["synaptic_event_conv"] + counts.get("synaptic_event_dense", 0)
+    assert (row["spike_products_as_traced"], row["spike_products_on_host"]) == (0, 0), "counted: no attention"
     assert row["papers_rule_energy_pj"] == pytest.approx(9 * run.papers_rule.energy_pj)
     assert row["energy_unknown"].split() == list(run.report.unknown)
     configuration = [

@@ -198,6 +198,62 @@ def test_without_norms_more_bits_come_nearer_to_the_ann() -> None:
     assert errors == sorted(errors, reverse=True) and 0.01 < errors[0] and errors[-1] < errors[0] / 4, errors
 
 
+class NormOfTheMean(nn.Module):
+    """A GroupNorm of [T * B, C, H, W] whose statistics are those of the mean over the T steps."""
+
+    def __init__(self, norm: nn.GroupNorm, time_steps: int) -> None:
+        super().__init__()
+        self.norm, self.steps = norm, time_steps
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        groups = x.unflatten(1, (self.norm.num_groups, -1)).unflatten(0, (self.steps, -1))
+        mean = groups.mean(0)
+        centre = mean.mean((2, 3, 4), keepdim=True)
+        variance = mean.var((2, 3, 4), unbiased=False, keepdim=True)
+        scaled = ((groups - centre) / torch.sqrt(variance + self.norm.eps)).flatten(0, 1).flatten(1, 2)
+        return scaled * self.norm.weight[:, None, None] + self.norm.bias[:, None, None]
+
+
+class EvenNode(SignedIFNode):
+    """A signed neuron whose current is spread evenly over the steps."""
+
+    def forward(self, current: torch.Tensor) -> torch.Tensor:
+        return super().forward(current.mean(0, keepdim=True).expand_as(current))
+
+
+def spiking_variant(ann: QuantisedUNet, norms_of_the_mean: bool, even: bool) -> QuantisedUNet:
+    snn = QuantisedUNet(replace(ann.config, spiking=True)).double().eval()
+    snn.load_state_dict(ann.state_dict())
+    for name, module in list(snn.named_modules()):
+        parent, _, own = name.rpartition(".")
+        if norms_of_the_mean and isinstance(module, nn.GroupNorm):
+            setattr(snn.get_submodule(parent), own, NormOfTheMean(module, snn.config.time_steps))
+        elif even and isinstance(module, SignedIFNode):
+            module.__class__ = EvenNode
+    return snn
+
+
+@pytest.mark.parametrize("bits", [2, 4])
+def test_what_sets_a_whole_network_apart_from_its_ann(bits: int) -> None:
+    """GroupNorms of single time steps, and currents that come when they come: without both nothing is left.
+
+    More bits do away with the second, not with the first.
+    """
+    ann = random_ann(replace(SMALL, bits=bits)).double()
+    torch.manual_seed(99)
+    x, t = torch.randn(2, 1, 8, 8, dtype=torch.float64), torch.full((2,), 500)
+    with torch.no_grad():
+        wanted = ann(x, t)
+        errors = {
+            (norms, even): float((spiking_variant(ann, norms, even)(x, t) - wanted).norm() / wanted.norm())
+            for norms in (False, True)
+            for even in (False, True)
+        }
+    assert errors[True, True] < 1e-12
+    assert errors[False, True] > 0.3 and errors[False, False] > 0.4
+    assert errors[True, False] > 0.6 if bits == 2 else errors[True, False] < 0.4
+
+
 def test_the_authors_keys_of_the_spiking_network_load_too(ann_file: Path, tmp_path: Path) -> None:
     state = torch.load(ann_file)["ema_model"]
     theirs = {}

@@ -22,7 +22,10 @@ from nsim.reports.check import check_facts, check_model
 from nsim.reports.estimate import static_estimates
 from nsim.reports.replay import replay
 from nsim.reports.run import Run
+from nsim.reports.sweep import Sweep
+from nsim.reports.sweep_plan import plan_sweep
 from nsim.reports.timeline import timeline
+from nsim.reports.workers import Workers
 from nsim.simulator import attention
 from nsim.simulator.call import Call
 from nsim.simulator.core_counts import CORE_EVENTS, CoreCounter
@@ -31,6 +34,7 @@ from nsim.simulator.event_timing import EventTimer
 from nsim.simulator.timing import analytic_times
 from nsim.workloads.lateral import LateralConfig, LateralRouter, LateralTransformer
 from nsim.workloads.random_weights import random_lateral
+from tests.command_line import nsim_json
 from tests.networks import map_on, model_of
 
 CONFIG = LateralConfig(
@@ -277,3 +281,34 @@ def test_rounded_weights(run: tuple[Run, Path]) -> None:
     assert differ < 0.02 * sum(s.size for s in exact.spikes.values())
     for name, running in exact.running.items():
         np.testing.assert_array_equal(rounded.running[name], running)
+
+
+def test_a_sweep_counts_products_of_spikes(run: tuple[Run, Path], tmp_path: Path) -> None:
+    """As the run does; nothing is counted, not even 0, where the policy is refused."""
+    done, bundle = run
+    plan = plan_sweep([str(bundle)], {"policy": "expand,host", "images": "2"})
+    sweep = Sweep.new(plan, tmp_path / "sweep")
+    sweep.run(Workers())
+    refused, row = (sweep.table().iloc[i] for i in (0, 1))
+    assert (refused["status"], row["status"]) == ("failed", "done")
+    assert "use --policy host" in refused["error"]
+    products = int(done.operations()["spike_product"].sum())
+    columns = ["spike_products_as_traced", "spike_products_on_host"]
+    assert row[columns].tolist() == [products, products] and products > 0
+    assert refused[columns].isna().all()
+    assert row["energy_pj"] == done.report.total_pj
+
+
+def test_statistics_of_a_bundle_are_found_and_swept(
+    run: tuple[Run, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bundle = tmp_path / "tiny.pt"
+    bundle.write_bytes(run[1].read_bytes())
+    facts = nsim_json(monkeypatch, capsys, "statistics", str(bundle), "--images", "2")
+    assert facts == {"written_to": str(tmp_path / "tiny.ms_eps.npz")}
+    measured = nsim.load(bundle).ms_eps
+    assert measured is not None and measured.shape == (1000,) and (measured > 0).all()
+    swept = "--policy host --sampler analytic:2 --workers 1 --out".split()
+    point = nsim_json(monkeypatch, capsys, "sweep", str(bundle), *swept, str(tmp_path / "sweep"))["points"][0]
+    assert (point["status"], point["sampler"], point["sampler_steps"]) == ("done", "analytic:2", 2)
+    assert point["spike_products_on_host"] > 0
