@@ -171,7 +171,9 @@ def _title(sweep: Sweep, done: pd.DataFrame) -> str:
         return models
     first, varied = done.iloc[0], sweep.plan.varied
     same = [axis.name for axis in AXES if axis.name not in varied and not pd.isna(first[axis.name])]
-    return textwrap.fill(f"{models}: {describe(first, same)}", TITLE_CHARACTERS)
+    quality = sweep.plan.quality
+    judged = "" if quality is None else f", quality of {quality} images"
+    return textwrap.fill(f"{models}: {describe(first, same)}{judged}", TITLE_CHARACTERS)
 
 
 def describe(row: Any, names: Sequence[str]) -> str:
