@@ -20,7 +20,7 @@ class Axis:
     a run's manifest holds the value that None stood for. ``makes_images``: other values, other images; what
     depends on images alone, such as their quality, is worked out once for all points that agree in these.
     ``choices``: the only values there are, where they are few. ``or_text``: text with a
-    "=" in it is a value too.
+    "=" in it is a value too. ``none``: what None is called where it stands for no other value.
     """
 
     name: str
@@ -33,6 +33,7 @@ class Axis:
     makes_images: bool = False
     choices: tuple[str, ...] = ()
     or_text: bool = False
+    none: str = ""
 
 
 AXES = (
@@ -63,11 +64,12 @@ AXES = (
         "weight_bits",
         int,
         "map",
-        "bits that weights are rounded to",
+        "bits that weights are rounded to, or real",
         None,
         2,
         ("weight_bits",),
         makes_images=True,
+        none="real",
     ),
     Axis("placement", str, "map", "placements", "optimised", choices=("optimised", "row-major")),
     Axis("calibration", str, "run", "sets of figures of the chip", None, None, ("calibration",)),

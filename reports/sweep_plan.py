@@ -49,6 +49,8 @@ def _kind(axis: Axis) -> Any:
         kind = Literal[axis.choices]
     if axis.or_text:
         kind = kind | Annotated[str, Field(pattern="=")]
+    if axis.none:
+        return Annotated[kind | None, BeforeValidator(lambda value: None if value == axis.none else value)]
     return kind if axis.default is not None else kind | None
 
 
@@ -132,6 +134,8 @@ def read_plan(stated: Mapping[str, Any]) -> SweepPlan:
 
 
 def _value(axis: Axis, text: str) -> Value:
+    if axis.none and text.strip() == axis.none:
+        return None
     try:
         return axis.kind(text.strip())
     except ValueError:

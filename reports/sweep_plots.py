@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +40,10 @@ LINES = (
 """Colour, marker and dash of each line: told apart without colour too. As many lines are named."""
 UNNAMED = ("#d4d4d4", ".", "-")
 """All further lines."""
+NONE = {axis.name: axis.none for axis in AXES if axis.none}
+"""What a missing value is called, of axes where it is a value like any other."""
+LOGARITHMIC = 10.0
+"""Frechet distances that differ by more than this factor are drawn on a logarithmic scale."""
 TITLE_CHARACTERS = 110
 NAMED_POINTS = 10
 """Points of a front that are named."""
@@ -61,36 +66,40 @@ def pareto_front(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 def curves(table: pd.DataFrame, axis: str, others: Sequence[str], title: str) -> Figure:
     """Draw energy, time and, where measured, quality along ``axis``, a line per combination of ``others``.
 
-    ``table``: the finished points of a sweep. Numbers and the steps of samplers are joined by lines; other
-    text has no order of its own and is not.
+    ``table``: the finished points of a sweep. Numbers are joined by lines, the steps of samplers too, a line
+    for each kind of sampler; other text has no order of its own and is not.
     """
     shown = [name for name in MEASURED if name in table and table[name].notna().any()]
-    groups = table.groupby(list(others), sort=False, dropna=False) if others else [((), table)]
-    lines = [line for _, line in groups]
+    places, apart = _places(table[axis]), list(others)
+    table = table.assign(place=places.x)
+    if places.kinds is not None and places.kinds.nunique() > 1:
+        table, apart = table.assign(kind=places.kinds), [*others, "kind"]
+    lines = [line for _, line in table.groupby(apart, sort=False, dropna=False)] if apart else [table]
     with style():
         figure = _figure(1.7 * len(shown) + 0.8, f"Sweep over {_words(axis)}", title)
         rows: list[Axes] = list(figure.subplots(len(shown), 1, sharex=True, squeeze=False)[:, 0])
-        places, ticks = _places(table[axis])
         for row, name in zip(rows, shown, strict=True):
             size = _label(row.yaxis, name)
             for i, line in enumerate(lines):
-                at = line[axis].map(places)
-                order = np.argsort(at.to_numpy(), kind="stable")
-                values = line[name].to_numpy() / size
+                ordered = line.sort_values("place", kind="stable")
                 colour, marker, dash = LINES[i] if i < len(LINES) else UNNAMED
-                drawn = dash if ticks is None or axis == "sampler" else "none"
                 row.plot(
-                    at.to_numpy()[order], values[order], color=colour, marker=marker, linestyle=drawn, ms=4
+                    ordered["place"].to_numpy(),
+                    ordered[name].to_numpy() / size,
+                    color=colour,
+                    marker=marker,
+                    linestyle=dash if places.joined else "none",
+                    ms=4,
                 )
-            row.set_ylim(bottom=0)
-        if ticks is not None:
-            rows[-1].set_xticks(list(ticks), list(ticks.values()))
+            _scale(row, name, table[name])
+        if places.names:
+            rows[-1].set_xticks(list(places.names), list(places.names.values()))
             rows[-1].margins(x=0.1)
-        elif all(place.is_integer() for place in places.values()):
+        elif all(place.is_integer() for place in places.x.dropna()):
             whole_numbers(rows[-1])
-        rows[-1].set_xlabel(_words(axis))
-        if others:
-            names = [describe(line.iloc[0], others) for line in lines]
+        rows[-1].set_xlabel(places.label)
+        if apart:
+            names = [describe(line.iloc[0], apart) for line in lines]
             _legend(rows[0], names)
         figure.align_ylabels()
     return figure
@@ -122,7 +131,7 @@ def front(table: pd.DataFrame, first: str, second: str, varied: Sequence[str], t
             axes.annotate(str(number), place, (4, 4), textcoords="offset points", fontsize=7)
             names.append(textwrap.fill(f"{number}: {describe(table.iloc[i], varied)}", NOTE_CHARACTERS))
         axes.set_xlim(left=0)
-        axes.set_ylim(bottom=0)
+        _scale(axes, second, table[second])
         legend = axes.legend(loc="upper left", bbox_to_anchor=(1.02, 1), borderaxespad=0, alignment="left")
         axes.annotate(
             "\n".join(names),
@@ -144,7 +153,7 @@ def save_figures(sweep: Sweep, folder: Path) -> list[str]:
     figures = {
         f"curves-{axis}": curves(done, axis, [other for other in varied if other != axis], title)
         for axis in varied
-        if done[axis].nunique() > 1
+        if done[axis].nunique(dropna=False) > 1
     }
     if len(done) > 1:
         figures["energy-latency"] = front(done, "energy_pj_per_image", "time_ns_per_image", varied, title)
@@ -157,32 +166,76 @@ def save_figures(sweep: Sweep, folder: Path) -> list[str]:
 
 def _title(sweep: Sweep, done: pd.DataFrame) -> str:
     """Models, and what is the same at every point."""
-    same = [axis.name for axis in AXES if axis.name not in sweep.plan.varied]
     models = ", ".join(Path(model).stem for model in sweep.plan.models)
-    return (
-        textwrap.fill(f"{models}: {describe(done.iloc[0], same)}", TITLE_CHARACTERS) if len(done) else models
-    )
+    if not len(done):
+        return models
+    first, varied = done.iloc[0], sweep.plan.varied
+    same = [axis.name for axis in AXES if axis.name not in varied and not pd.isna(first[axis.name])]
+    quality = sweep.plan.quality
+    judged = "" if quality is None else f", quality of {quality} images"
+    return textwrap.fill(f"{models}: {describe(first, same)}{judged}", TITLE_CHARACTERS)
 
 
 def describe(row: Any, names: Sequence[str]) -> str:
     """Values of a point in words: "time steps 2, ddim:10"."""
-    known = [n for n in names if not pd.isna(row[n])]
-    return ", ".join(row[n] if isinstance(row[n], str) else f"{_words(n)} {row[n]:g}" for n in known)
+    known = [n for n in names if n in NONE or not pd.isna(row[n])]
+    return ", ".join(
+        row[n] if isinstance(row[n], str) else f"{_words(n)} {value_text(n, row[n])}" for n in known
+    )
 
 
-def _places(values: pd.Series) -> tuple[dict[Any, float], dict[float, str] | None]:
-    """Where each value stands on the x axis, and the names of the places where they are not numbers.
+def value_text(name: str, value: Any) -> str:
+    """One value of an axis as text."""
+    if pd.isna(value):
+        return NONE.get(name, "n/a")
+    return value if isinstance(value, str) else f"{value:g}"
 
-    Samplers of one kind stand at their numbers of steps.
+
+@dataclass(frozen=True)
+class _Places:
+    """Where points stand along an axis: ``x`` of each, named by ``names`` where places are not numbers.
+
+    ``joined``: places have an order, lines join them. ``kinds``: of samplers, which stand at their steps.
     """
-    known = list(dict.fromkeys(values.dropna()))
-    if not isinstance(known[0], str):
-        return {v: float(v) for v in known}, None
-    kinds = {v.partition(":")[0] for v in known}
-    if values.name == "sampler" and len(kinds) == 1 and not any("@" in v for v in known):
-        steps = {v: float(v.partition(":")[2]) for v in known}
-        return steps, {at: v for v, at in steps.items()}
-    return {v: float(i) for i, v in enumerate(known)}, {float(i): v for i, v in enumerate(known)}
+
+    x: pd.Series
+    label: str
+    names: dict[float, str] = field(default_factory=dict)
+    joined: bool = True
+    kinds: pd.Series | None = None
+
+
+def _places(values: pd.Series) -> _Places:
+    """Where each value of an axis stands; what is missing but has a name stands behind the largest."""
+    name, known = str(values.name), list(dict.fromkeys(values.dropna()))
+    if name == "sampler":
+        parts = values.str.extract(r"^([^:]+):(\d+)(@.+)?$")
+        kinds = parts[0] + parts[2].fillna("")
+        if kinds.notna().all():
+            label = f"steps of {kinds.iloc[0]}" if kinds.nunique() == 1 else "sampler steps"
+            return _Places(parts[1].astype(float), label, kinds=kinds)
+    if isinstance(known[0], str):
+        at = {value: float(i) for i, value in enumerate(known)}
+        return _Places(values.map(at), _words(name), {i: value for value, i in at.items()}, joined=False)
+    x = values.astype("float64")
+    if name not in NONE or not x.isna().any():
+        return _Places(x, _words(name))
+    behind = x.max() + 1.0
+    names = {float(value): value_text(name, value) for value in known} | {behind: NONE[name]}
+    return _Places(x.fillna(behind), _words(name), names)
+
+
+def _scale(axes: Axes, name: str, values: pd.Series) -> None:
+    """Let the y axis begin at 0, or make it logarithmic for Frechet distances that differ too much."""
+    if name != "frechet_distance" or not values.max() > LOGARITHMIC * values.min() > 0:
+        axes.set_ylim(0, 1.08 * axes.dataLim.y1)
+        return
+    from matplotlib.ticker import LogLocator, NullLocator
+
+    axes.set_yscale("log")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axes.yaxis.set_minor_locator(NullLocator())
+    axes.yaxis.set_major_formatter("{x:g}")
 
 
 def _figure(height: float, what: str, where: str) -> Figure:

@@ -9,7 +9,7 @@ import numpy as np
 from rich.table import Table
 
 from nsim.reports.sweep import Sweep
-from nsim.reports.sweep_plots import describe, pareto_front
+from nsim.reports.sweep_plots import describe, pareto_front, value_text
 from nsim.units import NS_PER_MS, PJ_PER_UJ
 
 
@@ -38,7 +38,7 @@ def sweep_tables(sweep: Sweep) -> list[Table | str]:
     shown = Table("point", *(name.replace("_", " ") for name in varied), *heads, title="Per image")
     for _, row in done.iterrows():
         number = int(row["point"])
-        cells = [str(number), *(_text(row[name]) for name in varied)]
+        cells = [str(number), *(value_text(name, row[name]) for name in varied)]
         cells.append(f"{row['energy_pj_per_image'] / PJ_PER_UJ:,.1f}")
         cells.append(f"{row['time_ns_per_image'] / NS_PER_MS:,.3f}")
         cells.append("*" if number in fronts["energy-latency"] else "")
@@ -72,7 +72,3 @@ def _fronts(sweep: Sweep) -> dict[str, list[int]]:
         name: np.sort(numbers[pareto_front(energy, done[column].to_numpy(float))]).tolist()
         for name, column in pairs.items()
     }
-
-
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else f"{value:g}"

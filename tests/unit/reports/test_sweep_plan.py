@@ -70,6 +70,15 @@ def test_thresholds_layer_by_layer_are_text(tmp_path: Path) -> None:
     assert Sweep.new(numbers, tmp_path / "b").table()["v_threshold"].dtype == float
 
 
+def test_weights_that_stay_real_are_a_value_among_others(tmp_path: Path) -> None:
+    plan = plan_sweep(["a"], {"weight_bits": "4,real"})
+    assert [p["weight_bits"] for p in plan.points] == [4, None]
+    assert read_plan(plan.model_dump(mode="json")) == plan
+    for text in ("[4, real]", "[4, null]"):
+        (tmp_path / "plan.yaml").write_text(f"models: a\nweight_bits: {text}\n")
+        assert plan_sweep([], {}, None, tmp_path / "plan.yaml") == plan
+
+
 def test_a_plan_survives_being_written() -> None:
     plan = plan_sweep(["a"], {"v_threshold": "0.9,1", "timing": "analytic,event"}, 10)
     assert read_plan(plan.model_dump(mode="json")) == plan

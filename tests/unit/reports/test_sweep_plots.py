@@ -50,7 +50,35 @@ def test_curves_join_an_axis_in_order(table: pd.DataFrame) -> None:
     assert quality.lines[1].get_ydata().tolist() == pytest.approx([12.5, 7.5, 4.5])
     names = [text.get_text() for text in energy.get_legend().get_texts()]
     assert names == ["time steps 2", "time steps 4", "time steps 8"]
-    assert {label.get_text() for label in quality.get_xticklabels()} == {"ddim:10", "ddim:20", "ddim:50"}
+    assert quality.get_xlabel() == "steps of ddim"
+    assert quality.get_yscale() == "linear" and quality.get_ylim()[0] == 0
+
+
+def test_samplers_of_several_kinds_are_lines_apart(table: pd.DataFrame) -> None:
+    other = table.assign(sampler=table["sampler"].str.replace("ddim", "dpm-solver"))
+    figure = curves(pd.concat([table, other], ignore_index=True), "sampler", ["time_steps"], "digits")
+    energy = figure.axes[0]
+    assert [line.get_xdata().tolist() for line in energy.lines] == [[10, 20, 50]] * 6
+    names = [text.get_text() for text in energy.get_legend().get_texts()]
+    assert names == [f"time steps {t}, {kind}" for kind in ("ddim", "dpm-solver") for t in (2, 4, 8)]
+    assert figure.axes[-1].get_xlabel() == "sampler steps"
+
+
+def test_real_weights_stand_behind_all_bits_and_wide_ranges_of_quality_are_logarithmic(
+    table: pd.DataFrame,
+) -> None:
+    bits = table.iloc[:4].assign(weight_bits=pd.array([8, None, 3, 4], "Int64"))
+    bits["frechet_distance"] = [12.0, 11.0, 500.0, 400.0]
+    figure = curves(bits, "weight_bits", [], "digits")
+    quality = figure.axes[-1]
+    assert quality.lines[0].get_xdata().tolist() == [3, 4, 8, 9]
+    assert quality.lines[0].get_ydata().tolist() == [500, 400, 12, 11]
+    assert [label.get_text() for label in quality.get_xticklabels()] == ["8", "3", "4", "real"]
+    assert quality.get_yscale() == "log"
+    assert [describe(row, ["weight_bits"]) for _, row in bits.iterrows()][:2] == [
+        "weight bits 8",
+        "weight bits real",
+    ]
 
 
 def test_curves_without_quality_or_other_axes(table: pd.DataFrame) -> None:
