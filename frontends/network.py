@@ -152,6 +152,12 @@ class Projection:
     shift: int | None = None
     step_factor: np.ndarray | None = None
 
+    @property
+    def passes_unchanged(self) -> bool:
+        """True when the contribution is what the source sends, element by element."""
+        plain = self.scale is None and self.bias is None and self.step_factor is None and not self.shift
+        return plain and self.kernel.is_identity and self.kernel.upsample == 1
+
 
 @dataclass(frozen=True)
 class HostBias:

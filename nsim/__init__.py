@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from nsim.reports.run import Run
     from nsim.reports.step_meter import Timing
     from nsim.reports.workers import Workers
-    from nsim.simulator.engine import Call, Precision
+    from nsim.simulator.call import Call
+    from nsim.simulator.engine import Precision
     from nsim.workloads.spiking_diffusion import PSPKernel
 
 __version__ = "0.1.0"

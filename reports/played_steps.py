@@ -10,7 +10,7 @@ import numpy as np
 from nsim.errors import RunError
 from nsim.reports.step_meter import StepMeter, Table
 from nsim.reports.workers import Workers
-from nsim.simulator.engine import Call
+from nsim.simulator.call import Call
 from nsim.workloads.samplers import Sampler, trajectory
 
 Stages = tuple[StepMeter, ...]

@@ -13,8 +13,8 @@ from nsim.hw_models.mapping.mapping import Mapping, map_model
 from nsim.hw_models.spec import Calibration
 from nsim.reports.run_checks import read_table
 from nsim.reports.step_meter import engine_of
+from nsim.simulator.call import Call
 from nsim.simulator.core_counts import CoreCounter, EventCounts
-from nsim.simulator.engine import Call
 from nsim.workloads.samplers import build_sampler, initial_state
 
 if TYPE_CHECKING:

@@ -22,8 +22,9 @@ from nsim.reports.conventions import CONVENTIONS, Work, mean_rate, work_of
 from nsim.reports.energy import price
 from nsim.reports.estimate import call_activity
 from nsim.reports.traced_layers import traced_layers
+from nsim.simulator.call import Call
 from nsim.simulator.core_counts import CoreCounter
-from nsim.simulator.engine import Call, Engine
+from nsim.simulator.engine import Engine
 from nsim.simulator.timing import analytic_times
 from nsim.units import NS_PER_MS, PJ_PER_MJ
 from nsim.workloads.random_weights import WEIGHTS, random_unet

@@ -24,7 +24,8 @@ from nsim.hw_models.catalog import load_any_chip
 from nsim.hw_models.mapping.policies import Policy, without_streams
 from nsim.hw_models.spec import CrossbarChip
 from nsim.reports.run_sampler import Progress
-from nsim.simulator.engine import Call, Engine
+from nsim.simulator.call import Call
+from nsim.simulator.engine import Engine
 from nsim.simulator.integers import arithmetic_of
 from nsim.workloads.samplers import initial_noise, parse_sampler, trajectory
 

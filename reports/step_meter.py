@@ -14,9 +14,10 @@ import pyarrow as pa
 from nsim.hw_models.mapping.mapping import Mapping
 from nsim.hw_models.spec import ChipSpec
 from nsim.simulator.algorithm_counts import algorithm_counts
+from nsim.simulator.call import Call
 from nsim.simulator.core_counts import CORE_EVENTS, CoreCounter, EventCounts
 from nsim.simulator.cycle_timing import CycleTimer
-from nsim.simulator.engine import Call, Engine, Precision
+from nsim.simulator.engine import Engine, Precision
 from nsim.simulator.event_timing import EventTimer
 from nsim.simulator.integers import arithmetic_of
 from nsim.simulator.link_loads import LinkCounter
@@ -52,7 +53,7 @@ class StepMeter:
 
     @cached_property
     def _counter(self) -> CoreCounter:
-        return CoreCounter(self.mapping)
+        return CoreCounter(self.mapping, self.threads)
 
     @cached_property
     def _links(self) -> LinkCounter:

@@ -18,7 +18,7 @@ from nsim.simulator import attention
 if TYPE_CHECKING:
     import pandas as pd
 
-    from nsim.simulator.engine import Call
+    from nsim.simulator.call import Call
 
 COLUMNS = ("ac", "graded_ac", "mac", "spike_product", "elementwise", "updates", "spikes")
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from nsim.errors import RunError
 from nsim.frontends.network import NeuronModel
-from nsim.simulator.engine import Call
+from nsim.simulator.call import Call
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from nsim.simulator.projector import Items, Tasks
+from nsim.simulator.projector import Items
+from nsim.simulator.tasks import Tasks
 
 
 class CallState:
@@ -55,7 +56,7 @@ class Target:
     def __init__(self, current: np.ndarray, constant: np.ndarray) -> None:
         self.current = current
         self.constant = constant
-        self._constant = np.tile(constant, (len(current), 1))
+        self._constant = np.concatenate([constant] * len(current))
         self._begun = np.zeros(current.shape[-1], bool)
 
     def initial(self, channels: tuple[int, int]) -> np.ndarray | None:
@@ -68,12 +69,18 @@ class Target:
         self._begun[span] = True
         return np.ascontiguousarray(self._constant[:, span])
 
+    def fill_beside(self, channels: tuple[int, int]) -> None:
+        """`fill` what is not among ``channels``."""
+        self.fill((0, channels[0]))
+        self.fill((channels[1], len(self._begun)))
+
     def fill(self, channels: tuple[int, int]) -> None:
         """Write the constant into those of ``channels`` that nothing has been written to."""
+        if self._begun[slice(*channels)].all():
+            return
         waiting = np.flatnonzero(~self._begun[slice(*channels)]) + channels[0]
-        if len(waiting):
-            steps, batch, *_ = self.current.shape
-            values = self._constant[:, waiting].reshape(steps, batch, 1, 1, -1)
-            span = slice(*channels) if len(waiting) == channels[1] - channels[0] else waiting
-            self.current[..., span] = values
-            self._begun[waiting] = True
+        steps, batch, *_ = self.current.shape
+        values = self._constant[:, waiting].reshape(steps, batch, 1, 1, -1)
+        span = slice(*channels) if len(waiting) == channels[1] - channels[0] else waiting
+        self.current[..., span] = values
+        self._begun[waiting] = True

@@ -24,10 +24,11 @@ from nsim.hw_models.mapping.listed import ListedMapping
 from nsim.hw_models.mapping.mapping import Mapping
 from nsim.hw_models.mapping.rounds import Rounds
 from nsim.simulator import attention
-from nsim.simulator.count_kernels import count_by_unit, sum_by_core
-from nsim.simulator.engine import Call, with_relays
+from nsim.simulator.call import Call, with_relays
+from nsim.simulator.count_kernels import count_on_cores
 from nsim.simulator.host_counts import calls_beside_cores
 from nsim.simulator.memory import Memory
+from nsim.simulator.tasks import Tasks
 from nsim.simulator.turns import Turns
 
 SENT_EVENTS = ("spike", "packet_out", "tile_local", "hop_x", "hop_y", "chip_crossing")
@@ -70,22 +71,26 @@ class EventCounts:
 class CoreCounter:
     """Counts the events of calls on one mapping; the fixed maps are made here, once."""
 
-    def __init__(self, mapping: Mapping) -> None:
+    def __init__(self, mapping: Mapping, threads: int | None = None) -> None:
         self.mapping = mapping
         self.network = mapping.laid_out
         self.ticks = mapping.ticks
         self._attention = [op for op in self.network.host_ops if op.kind == "attention"]
         self._switched = [p.name for p in self.network.populations if p.gate is not None]
         self._memory = Memory(kept=2)
+        self._tasks = Tasks(threads)
         paths: dict[str, list[_Path]] = {name: [] for name in mapping.grids}
+        self._hearing: dict[str, list[tuple[str, _Path]]] = {}
         for name, grid in mapping.grids.items():
             for group in axon_groups(spiking_inputs(self.network, name)):
                 for projection in group:
-                    paths[projection.source].append(_path(self.network, projection, group, grid))
-        shapes = {p.name: p.shape for p in self.network.populations}
+                    path = _path(self.network, projection, group, grid)
+                    paths[projection.source].append(path)
+                    self._hearing.setdefault(name, []).append((projection.source, path))
         self._senders = {
-            p.name: _sender(mapping, mapping.grids[p.name], shapes[p.name], paths[p.name])
-            for p in self.network.neurons
+            p.name: _sender(mapping, mapping.grids[p.name], p.shape, paths[p.name])
+            # the largest first: at the end threads wait for each other
+            for p in sorted(self.network.neurons, key=lambda population: -population.size)
         }
 
     def count(self, call: Call) -> EventCounts:
@@ -93,17 +98,16 @@ class CoreCounter:
         call = with_relays(call, self.network)
         counts = self._blank(len(call.eps))
         events = dict(zip(CORE_EVENTS, counts, strict=True))
-        for name, sender in self._senders.items():
-            ticks, cores = self._window(name)
-            active = events["update_active"][:, ticks, cores]
-            sender.active(call.active[name], active)
-            np.subtract(self._neurons(name), active, out=events["update_idle"][:, ticks, cores])
-            spikes = sender.by_unit(call.spikes[name])
-            sender.sent(spikes, counts[_SENT, :, ticks, cores])
-            for path in sender.paths:
-                events[path.event][:, ticks, path.cores] += path.fed.apply(spikes)
-                if path.arrived is not None:
-                    events["packet_in"][:, ticks, path.cores] += path.arrived.apply(spikes)
+        senders = list(self._senders)
+        spikes: dict[str, np.ndarray] = {}
+
+        def fire(first: int, last: int) -> None:
+            for name in senders[first:last]:
+                spikes[name] = self._fire(name, call, counts)
+
+        self._tasks.run(len(senders), fire, chunk=1)
+        for name in self._hearing:  # not worth a thread: small arrays, and numpy holds the GIL for those
+            self._hear(name, spikes, events)
         for name in self._switched:  # neurons are done; read-out elements take part when they run
             if name in self._senders or name not in self.mapping.grids:
                 continue
@@ -113,27 +117,42 @@ class CoreCounter:
             np.subtract(self._neurons(name), active, out=events["update_idle"][:, ticks, cores])
         return EventCounts(self.mapping, events, self._beside_played(call))
 
+    def _fire(self, name: str, call: Call, counts: np.ndarray) -> np.ndarray:
+        """Count what a population's neurons do on their own cores; returns its spikes as `_hear` takes them:
+        by unit, or all together where none that hears them tells channels apart."""
+        own = counts[:, :, *self._window(name)]
+        idle, active = own[CORE_EVENTS.index("update_idle")], own[CORE_EVENTS.index("update_active")]
+        sender = self._senders[name]
+        sender.updated(call.active[name], active)
+        np.subtract(self._neurons(name), active, out=idle)
+        spikes = sender.fired(call.spikes[name], own[_SENT]).astype(np.float64)
+        return spikes.sum(axis=-1, keepdims=True) if sender.one_for_all else spikes
+
+    def _hear(self, name: str, spikes: dict[str, np.ndarray], events: dict[str, np.ndarray]) -> None:
+        """Count what all spikes that a population gets are to its cores."""
+        for source, path in self._hearing[name]:
+            for event in (path.event, "packet_in"):
+                events[event][:, self._window(source)[0], path.grid.cores] = 0
+        for source, path in self._hearing[name]:
+            ticks, _ = self._window(source)
+            events[path.event][:, ticks, path.grid.cores] += path.fed.apply(spikes[source])
+            if path.arrived is not None:
+                events["packet_in"][:, ticks, path.grid.cores] += path.arrived.apply(spikes[source])
+
     def _blank(self, batch: int) -> np.ndarray:
         """Counts [events, B, ticks, cores] before a call: neurons idle, read-out elements updated.
 
-        In memory that an earlier call has left, only what is added to is cleared, not what is written over.
+        In memory that an earlier call has left, all that is not written over stands as it should.
         """
         shape = (len(CORE_EVENTS), batch, self.ticks, self.mapping.core_count)
         counts, fresh = self._memory.lend("counts", shape, np.dtype(np.int64))
         events = dict(zip(CORE_EVENTS, counts, strict=True))
-        if fresh:
-            for name in self.mapping.grids:
-                ticks, cores = self._window(name)
-                events["update_idle"][:, :, cores] = self._neurons(name)
-                if name not in self._senders:
-                    events["update_active"][:, ticks, cores] = self._neurons(name)
-                    events["update_idle"][:, ticks, cores] = 0
-            return counts
-        for name, sender in self._senders.items():
-            ticks, _ = self._window(name)
-            for path in sender.paths:
-                events[path.event][:, ticks, path.cores] = 0
-                events["packet_in"][:, ticks, path.cores] = 0
+        for name in self.mapping.grids if fresh else ():
+            ticks, cores = self._window(name)
+            events["update_idle"][:, :, cores] = self._neurons(name)
+            if name not in self._senders:
+                events["update_active"][:, ticks, cores] = self._neurons(name)
+                events["update_idle"][:, ticks, cores] = 0
         return counts
 
     def expect(self, rate: float) -> EventCounts:
@@ -183,10 +202,7 @@ class CoreCounter:
     def _window(self, name: str) -> tuple[slice, slice]:
         """Ticks in which a population runs, and its cores."""
         first, grid = self.mapping.times.first_tick[name], self.mapping.grids[name]
-        return (
-            slice(first, first + self.network.time_steps),
-            slice(grid.first_core, grid.first_core + grid.size),
-        )
+        return slice(first, first + self.network.time_steps), grid.cores
 
     def _neurons(self, name: str) -> np.ndarray:
         """Neurons on each core of a population."""
@@ -208,11 +224,11 @@ class _Spread:
     channels: np.ndarray
 
     def apply(self, counts: np.ndarray) -> np.ndarray:
-        """Counts [T, B, H, W, units] summed onto the cores of the grid: int64 [B, T, cores]."""
+        """Counts float64 [T, B, H, W, units] summed onto the cores of the grid: int64 [B, T, cores]."""
         steps, batch, height, width, _ = counts.shape
-        if len(self.channels) == 1:
+        if len(self.channels) < counts.shape[-1]:
             counts = counts.sum(axis=-1, keepdims=True)
-        by_row = self.rows @ counts.reshape(steps * batch, height, -1).astype(np.float64)
+        by_row = self.rows @ counts.reshape(steps * batch, height, -1)
         by_column = self.columns @ by_row.reshape(steps * batch * len(self.rows), width, -1)
         sums = by_column @ self.channels
         return np.swapaxes(sums.astype(np.int64).reshape(steps, batch, -1), 0, 1)
@@ -236,11 +252,6 @@ class _Path:
     def event(self) -> str:
         """What a fed synapse counts as."""
         return "synaptic_event_conv" if self.grid.shared_lists else "synaptic_event_dense"
-
-    @property
-    def cores(self) -> slice:
-        """The cores of the grid."""
-        return slice(self.grid.first_core, self.grid.first_core + self.grid.size)
 
     @property
     def one_for_all(self) -> bool:
@@ -282,7 +293,7 @@ class _Sender:
     Channels that reach the same cores form a unit: the channel blocks of the population's own cores, or
     single channels where a projection tells them apart. ``edges`` int64 [units + 1]; ``core`` int32 [H * W,
     units]: own core, from the grid's first; ``weights`` int64 [H * W, units, events]: see `_spike_weights`.
-    ``blocks``, ``block_core``: the same for the blocks of the grid.
+    ``blocks``, ``block_core``, ``block_weights``: the same for the blocks of the grid, where a neuron is one.
     """
 
     grid: CoreGrid
@@ -292,33 +303,34 @@ class _Sender:
     weights: np.ndarray
     blocks: np.ndarray
     block_core: np.ndarray
+    block_weights: np.ndarray
 
-    def by_unit(self, spikes: np.ndarray) -> np.ndarray:
-        """Spikes [T, B, C, H, W] summed over each unit: int32 [T, B, H, W, units]."""
-        return _by_unit(spikes, self.edges)
+    @property
+    def one_for_all(self) -> bool:
+        """Whether all that hear its spikes treat its channels alike."""
+        return all(path.one_for_all for path in self.paths)
 
-    def sent(self, counts: np.ndarray, sums: np.ndarray) -> None:
-        """Events of ``weights`` [events, B, T, cores] of spikes by unit, written to ``sums``."""
-        sum_by_core(_flat(counts), self.core, self.weights, sums)
+    def fired(self, spikes: np.ndarray, sums: np.ndarray) -> np.ndarray:
+        """Events of ``weights`` [events, B, T, cores] of spikes [T, B, C, H, W], written to ``sums``.
 
-    def active(self, active: np.ndarray, sums: np.ndarray) -> None:
+        Returns the spikes summed over each unit: int32 [T, B, H, W, units].
+        """
+        return _on_cores(spikes, self.edges, self.core, self.weights, sums)
+
+    def updated(self, active: np.ndarray, sums: np.ndarray) -> None:
         """Updated neurons on every core, written to ``sums`` [B, T, cores]."""
-        ones = np.ones((*self.block_core.shape, 1), np.int64)
-        sum_by_core(_flat(_by_unit(active, self.blocks)), self.block_core, ones, sums[None])
+        _on_cores(active, self.blocks, self.block_core, self.block_weights, sums[None])
 
 
-def _flat(counts: np.ndarray) -> np.ndarray:
-    """[T, B, H, W, units] as [T, B, H * W, units]."""
-    steps, batch, height, width, units = counts.shape
-    return counts.reshape(steps, batch, height * width, units)
-
-
-def _by_unit(values: np.ndarray, edges: np.ndarray) -> np.ndarray:
-    last = np.ascontiguousarray(np.moveaxis(values, 2, -1)).view(np.uint8)
-    counts = np.empty((*last.shape[:-1], len(edges) - 1), np.int32)
-    places = last.reshape(-1, last.shape[-1])
-    count_by_unit(0, len(places), places, edges, counts.reshape(len(places), -1))
-    return counts
+def _on_cores(
+    values: np.ndarray, edges: np.ndarray, core: np.ndarray, weights: np.ndarray, sums: np.ndarray
+) -> np.ndarray:
+    last = np.ascontiguousarray(values.transpose(0, 1, 3, 4, 2)).view(np.uint8)
+    steps, images, height, width, channels = last.shape
+    counts = np.empty((steps, images, height * width, len(edges) - 1), np.int32)
+    places = last.reshape(steps, images, height * width, channels)
+    count_on_cores(places, edges, core, weights, counts, sums)
+    return counts.reshape(steps, images, height, width, -1)
 
 
 def _sender(mapping: Mapping, grid: CoreGrid, shape: tuple[int, int, int], paths: list[_Path]) -> _Sender:
@@ -338,6 +350,7 @@ def _sender(mapping: Mapping, grid: CoreGrid, shape: tuple[int, int, int], paths
         weights.reshape(-1, flat[0], weights.shape[-1]),
         blocks,
         (by_block - grid.first_core).astype(np.int32).reshape(-1, flat[1]),
+        np.ones((by_block[..., 0].size, flat[1], 1), np.int64),
     )
 
 

@@ -76,3 +76,20 @@ def sum_by_core(counts: np.ndarray, core: np.ndarray, weights: np.ndarray, sums:
                         own = core[p, u]
                         for e in range(events):
                             sums[e, b, t, own] += count * weights[p, u, e]
+
+
+@njit(nogil=True, cache=True)
+def count_on_cores(
+    values: np.ndarray,
+    edges: np.ndarray,
+    core: np.ndarray,
+    weights: np.ndarray,
+    counts: np.ndarray,
+    sums: np.ndarray,
+) -> None:
+    """`count_by_unit` of ``values`` uint8 [T, B, P, C] into ``counts`` [T, B, P, U], and `sum_by_core`."""
+    steps, images, places, _ = values.shape
+    for t in range(steps):
+        for b in range(images):
+            count_by_unit(0, places, values[t, b], edges, counts[t, b])
+    sum_by_core(counts, core, weights, sums)

@@ -13,9 +13,9 @@ import numpy as np
 from nsim.errors import ChipFileError
 from nsim.hw_models.mapping.mapping import Mapping
 from nsim.hw_models.spec import Calibration
+from nsim.simulator.call import Call
 from nsim.simulator.core_counts import EventCounts
 from nsim.simulator.cycle_noc import Delivery, Load, Routers, deliver
-from nsim.simulator.engine import Call
 from nsim.simulator.event_timing import EventTimer
 from nsim.simulator.timing import BufferUse, TickTimes, slowest_core
 from nsim.simulator.traffic import Packets

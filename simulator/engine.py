@@ -6,31 +6,19 @@ spike: layers can be played one after the other, exactly, while their weights ar
 
 from __future__ import annotations
 
-import os
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
 
 from nsim.errors import RunError
 from nsim.frontends.network import HostOp, Network, NeuronModel, Population, Projection
 from nsim.simulator import host_ops
+from nsim.simulator.call import Call
 from nsim.simulator.call_state import CallState, Target
 from nsim.simulator.integers import IntegerArithmetic
-from nsim.simulator.neuron_kernels import (
-    integer_reset,
-    integer_threshold,
-    kernel_parameters,
-    saturate,
-    update_integer_neurons,
-    update_neurons,
-    update_signed_neurons,
-)
-from nsim.simulator.projector import Items, Projector, Tasks, largest_sum
-
-if TYPE_CHECKING:
-    import pandas as pd
+from nsim.simulator.projector import Items, Projector, RowWork, largest_sum, rows_of
+from nsim.simulator.row_updates import clipping, in_turn, neuron_update
+from nsim.simulator.tasks import Tasks
 
 Precision = Literal["float32", "float64", "int"]
 SUM_TYPES = {"float32": np.float32, "float64": np.float64, "int": np.int32}
@@ -38,43 +26,6 @@ CURRENT_LIMIT = 2**30
 """Largest magnitude of an integer current: what spikes and streams add, leaving room in 32 bits for the
 host's."""
 HOST_TYPES = {"float32": np.float32, "float64": np.float64, "int": np.float32}
-
-
-@dataclass(frozen=True, eq=False)
-class Call:
-    """What one denoiser call did.
-
-    ``eps`` [B, C, H, W]; ``spikes`` and ``active``: population name to bool [T, B, C, H, W] (active: the
-    neuron's state or input was not zero at that step); ``potentials``: the state after the last step
-    [B, C, H, W]; ``currents``: input of every neuron [T, B, C, H, W], when asked for. In ``int`` precision
-    both are integers, in the population's ``unit``, potentials in the arithmetic's fractions of it and
-    counted from the resting value.
-    ``running``: for populations with a gate, in which time steps and for which images they ran: bool [T, B].
-    ``signs``: spikes of signed neurons with their sign, int8 [T, B, C, H, W]; ``spikes`` says where they are.
-    """
-
-    network: Network
-    eps: np.ndarray
-    spikes: dict[str, np.ndarray]
-    active: dict[str, np.ndarray]
-    potentials: dict[str, np.ndarray]
-    currents: dict[str, np.ndarray] = field(default_factory=dict)
-    running: dict[str, np.ndarray] = field(default_factory=dict)
-    signs: dict[str, np.ndarray] = field(default_factory=dict)
-
-    @property
-    def counts(self) -> pd.DataFrame:
-        """Operations per layer and time step of the model as traced; see `algorithm_counts`."""
-        from nsim.simulator.algorithm_counts import algorithm_counts
-
-        return algorithm_counts(self)
-
-
-def with_relays(call: Call, laid_out: Network) -> Call:
-    """The call with what the relay neurons of a laid-out network do: they repeat their origin's spikes."""
-    relays = {p.name: p.relay.origin for p in laid_out.neurons if p.relay is not None}
-    repeated = {name: call.spikes[origin] for name, origin in relays.items()}
-    return replace(call, spikes=call.spikes | repeated, active=call.active | repeated) if relays else call
 
 
 class Engine:
@@ -105,11 +56,13 @@ class Engine:
         self.integer = precision == "int"
         self.sum_type = np.dtype(SUM_TYPES[precision])
         self.host_type = np.dtype(HOST_TYPES[precision])
-        self.threads = threads or os.cpu_count() or 1
-        self._projector = Projector(self.threads)
-        # Threads that live on are woken on the core where they last ran; new ones often start on a busy one.
-        self._helpers = ThreadPoolExecutor(max(1, self.threads - 1), thread_name_prefix="nsim")
+        self._tasks = Tasks(threads)
+        self._projector = Projector(self._tasks.threads)
         self._memory = np.empty(0, self.sum_type)
+        self._outgoing: dict[str, list[Projection]] = {}
+        for projection in network.projections:
+            self._outgoing.setdefault(projection.source, []).append(projection)
+        self._readers = _readers(network)
 
     @property
     def weight_bytes(self) -> int:
@@ -133,7 +86,7 @@ class Engine:
                 f"{network.name} takes x [B, {', '.join(map(str, image.shape))}] and t [B]; "
                 f"got x {list(x.shape)} and t {list(t.shape)}"
             )
-        state = CallState(t.astype(np.int64), Tasks(self._helpers, self.threads))
+        state = CallState(t.astype(np.int64), self._tasks)
         values = _channels_last(x.astype(self.host_type))
         state.values[network.image] = values if varying else values[None]
         for item in network.execution_order:
@@ -195,41 +148,68 @@ class Engine:
         if population.host_op is not None:
             state.values[population.name] = self._on_grid(state.values[population.host_op], population)
             return
+        if population.name in state.spikes:  # played already, with the stream that it reads
+            return
         if population.gate is not None:
             state.gates[population.name] = state.values[population.gate.host_op][..., population.gate.index]
             state.running[population.name] = state.gates[population.name] != 0
-        # The currents of neurons are gone once they are updated: one piece of memory serves all populations.
+        # The currents of neurons are gone once these are updated: one piece of memory serves all.
         lasting = keep or population.neuron is None
         current = (np.empty if lasting else self._scratch)((steps, batch, h, w, c), self.sum_type)
         target = Target(current, self._constant(population, state))
-        for projection in self.network.incoming(population.name):
-            self._project(projection, population, state, target)
-        target.fill((0, c))
-        if self.integer:
-            self._check_range(population, target, state)
-        if population.gate is not None:
-            current[~state.running[population.name]] = 0
         if population.neuron is None:
-            if population.gate is not None:
-                weighted = (
-                    current * state.gates[population.name].astype(self.host_type)[..., None, None, None]
-                )
-                current[:] = np.rint(weighted) if self.integer else weighted
-            if self.integer:
-                self._saturate(population, current, state)
-            state.values[population.name] = current
-            return
+            self._stream(population, target, state)
+        else:
+            self._neurons(population, population.neuron, target, state)
         if keep:
-            state.currents[population.name] = current
-        self._update(population, population.neuron, current, state)
+            readers = self._readers.get(population.name, ())
+            state.currents.update(
+                (neurons.name, current) for neurons in (population, *readers) if neurons.neuron
+            )
 
-    def _saturate(self, population: Population, current: np.ndarray, state: CallState) -> None:
-        """Keep analog values within the width of a potential; the largest is remembered."""
-        images = current.reshape(-1, *current.shape[2:])
-        largest = np.zeros(len(images), np.int64)
-        limit = self.arithmetic.limit >> self.arithmetic.unit_bits
-        state.tasks.run(len(images), lambda a, b: saturate(a, b, limit, images, largest))
-        state.largest[population.name] = int(largest.max())
+    def _collect(
+        self, population: Population, target: Target, state: CallState, after: RowWork | None = None
+    ) -> None:
+        """Add up what ``population`` gets, and do ``after`` to all its rows, to each as soon as it may be."""
+        current, running = target.current, state.running.get(population.name)
+        looked_at = self.integer and self._may_overflow(population, target, state)
+        whole_first = looked_at or running is not None
+        incoming = self.network.incoming(population.name)
+        for projection in incoming:
+            is_last = projection is incoming[-1] and not whole_first
+            if is_last:
+                target.fill_beside(projection.target_channels)
+            self._project(projection, population, state, target, after if is_last else None)
+        if whole_first or not incoming:
+            target.fill((0, current.shape[-1]))
+            if looked_at:
+                self._check_range(population, current)
+            if running is not None:
+                current[~running] = 0
+            if after is not None:
+                state.tasks.run(rows_of(current).shape[1], after)
+
+    def _stream(self, population: Population, target: Target, state: CallState) -> None:
+        """The values of an analog population, and the neurons that these are all the currents of."""
+        current, readers = target.current, self._readers.get(population.name, ())
+        works = [work for reader in readers for work in self._update(reader, current, state)]
+        if self.integer:
+            clip, largest = clipping(current, self.arithmetic)
+            works.insert(0, clip)
+        if population.gate is None:
+            self._collect(population, target, state, in_turn(works) if works else None)
+        else:
+            self._collect(population, target, state)
+            weights = state.gates[population.name].astype(self.host_type)
+            weighted = current * weights[..., None, None, None]
+            current[:] = np.rint(weighted) if self.integer else weighted
+            if works:
+                state.tasks.run(rows_of(current).shape[1], in_turn(works))
+        if self.integer:
+            state.largest[population.name] = int(largest.max())
+            if readers and state.largest[population.name] > self.arithmetic.current_limit:
+                self._check_range(readers[0], current)
+        state.values[population.name] = current
 
     def _constant(self, population: Population, state: CallState) -> np.ndarray:
         """What a population gets at every position and time step, from its bias and the host: [B, C]."""
@@ -248,9 +228,11 @@ class Engine:
             self._memory = np.empty(size, dtype)
         return self._memory[:size].reshape(shape)
 
-    def _check_range(self, population: Population, target: Target, state: CallState) -> None:
-        """Refuse a population whose currents could leave 32 bits, whatever spikes come, or leave the width of
-        the chip's, where they are that large."""
+    def _may_overflow(self, population: Population, target: Target, state: CallState) -> bool:
+        """Whether integer currents could leave the chip's width, so that they have to be looked at.
+
+        Raises RunError where they could leave 32 bits, whatever spikes come.
+        """
         bound, from_image = float(np.abs(target.constant).max(initial=0)), False
         for projection in self.network.incoming(population.name):
             if projection.shift is not None:
@@ -264,13 +246,19 @@ class Engine:
                 "that a sum may hold; quantise with fewer weight bits"
             )
         most = self.arithmetic.current_limit
-        if most < CURRENT_LIMIT and (from_image or bound > most):
-            reached = int(max(target.current.max(initial=0), -target.current.min(initial=0)))
-            if reached > most:
-                raise RunError(
-                    f"{population.name}: a current of {reached:,} units; beyond {most:,} the chip's would "
-                    "wrap. Quantise with fewer weight bits"
-                )
+        return most < CURRENT_LIMIT and (from_image or bound > most)
+
+    def _check_range(self, population: Population, current: np.ndarray) -> None:
+        """Refuse a population whose currents leave the width of the chip's."""
+        reached, most = (
+            int(max(current.max(initial=0), -current.min(initial=0))),
+            self.arithmetic.current_limit,
+        )
+        if reached > most:
+            raise RunError(
+                f"{population.name}: a current of {reached:,} units; beyond {most:,} the chip's would "
+                "wrap. Quantise with fewer weight bits"
+            )
 
     def _on_grid(self, value: np.ndarray, population: Population) -> np.ndarray:
         """What the host computed, as a current of ``population``: in integers, rounded to its unit."""
@@ -279,36 +267,41 @@ class Engine:
         return np.rint(value / self.host_type.type(population.current_unit)).astype(self.sum_type)
 
     def _project(
-        self, projection: Projection, population: Population, state: CallState, target: Target
+        self,
+        projection: Projection,
+        population: Population,
+        state: CallState,
+        target: Target,
+        after: RowWork | None,
     ) -> None:
-        """Add one projection's contribution to the currents of ``population``."""
+        """Add one projection's contribution to the currents of ``population``, then do ``after``."""
         kernel, channels = projection.kernel, projection.target_channels
         source = state.items_of(projection.source, state.running.get(population.name))
-        current, first = target.current, channels[0]
+        current, first, tasks = target.current, channels[0], state.tasks
         # What is constant over time is convolved once and added at every step.
         steps = source.values.shape[0]
         if self.integer and projection.shift is not None:
             bias = np.zeros(kernel.c_out, self.sum_type)
             initial = target.initial(channels)
             self._projector.apply(
-                kernel, source, projection.shift, bias, current, first, state.tasks, initial
+                kernel, source, projection.shift, bias, current, first, tasks, initial, after
             )
-            return
-        if projection.step_factor is not None:
-            target.fill(channels)
-            self._project_by_step(projection, projection.step_factor, state, current)
             return
         scale = _vector(projection.scale, kernel.c_out, 1.0, self.host_type)
         bias = _vector(projection.bias, kernel.c_out, 0.0, self.host_type)
-        if steps == len(current) and not self.integer:
-            self._projector.apply(
-                kernel, source, scale, bias, current, first, state.tasks, target.initial(channels)
-            )
+        if steps == len(current) and not self.integer and projection.step_factor is None:
+            initial = target.initial(channels)
+            self._projector.apply(kernel, source, scale, bias, current, first, tasks, initial, after)
             return
         target.fill(channels)
-        once = np.zeros((steps, *current.shape[1:4], kernel.c_out), self.host_type)
-        self._projector.apply(kernel, source, scale, bias, once, 0, state.tasks)
-        current[..., slice(*channels)] += self._on_grid(once, population)
+        if projection.step_factor is not None:
+            self._project_by_step(projection, projection.step_factor, state, current)
+        else:
+            once = np.zeros((steps, *current.shape[1:4], kernel.c_out), self.host_type)
+            self._projector.apply(kernel, source, scale, bias, once, 0, tasks)
+            current[..., slice(*channels)] += self._on_grid(once, population)
+        if after is not None:
+            tasks.run(rows_of(current).shape[1], after)
 
     def _project_by_step(
         self, projection: Projection, factor: np.ndarray, state: CallState, current: np.ndarray
@@ -330,69 +323,65 @@ class Engine:
                 state.tasks,
             )
 
-    def _update(
+    def _neurons(self, population: Population, neuron: NeuronModel, target: Target, state: CallState) -> None:
+        """Play the neurons of a population through all time steps."""
+        name, current = population.name, target.current
+        if population.gate is None:
+            self._collect(population, target, state, in_turn(self._update(population, current, state)))
+        else:
+            self._collect(population, target, state)
+            self._update_running(population, neuron, current, state)
+        if neuron.signed:
+            signs = state.signs[name] = state.spikes[name].view(np.int8)
+            state.values[name] = signs * self.sum_type.type(neuron.v_threshold)
+            state.spikes[name] = (signs != 0).view(np.uint8)
+
+    def _update(self, population: Population, current: np.ndarray, state: CallState) -> list[RowWork]:
+        """What updates neurons and lists their spikes: these are there when it has been done to all rows."""
+        name, neuron = population.name, population.neuron
+        assert neuron is not None
+        spikes, active = np.empty(current.shape, np.uint8), np.empty(current.shape, np.uint8)
+        potential = np.empty(current.shape[1:], self.sum_type)
+        state.spikes[name], state.active[name], state.potentials[name] = spikes, active, potential
+        update = neuron_update(neuron, population.unit, self.arithmetic, current, spikes, active, potential)
+        return [update] if neuron.signed else [update, *self._listings(name, state.items_of(name))]
+
+    def _update_running(
         self, population: Population, neuron: NeuronModel, current: np.ndarray, state: CallState
     ) -> None:
-        running = state.running.get(population.name)
-        room = np.empty if running is None else np.zeros  # nothing is written where it does not run
-        spikes, active = room(current.shape, np.uint8), room(current.shape, np.uint8)
+        """The same at once for neurons with a gate, as if there were no time steps but those they run in."""
+        name, running = population.name, state.running[population.name]
+        spikes, active = np.zeros(current.shape, np.uint8), np.zeros(current.shape, np.uint8)
         potential = np.empty(current.shape[1:], self.sum_type)
-        if running is None:
-            self._play(population, neuron, (current, spikes, active, potential), state.tasks)
-        else:  # image by image, as if there were no time steps but those it runs in
-            for image in range(current.shape[1]):
-                steps = np.flatnonzero(running[:, image])
-                alone = slice(image, image + 1)
-                played = tuple(np.ascontiguousarray(a[steps, alone]) for a in (current, spikes, active))
-                self._play(population, neuron, (*played, potential[alone]), state.tasks)
-                spikes[steps, alone], active[steps, alone] = played[1:]
-        name = population.name
-        if neuron.signed:
-            signs = state.signs[name] = spikes.view(np.int8)
-            state.values[name] = signs * self.sum_type.type(neuron.v_threshold)
-            spikes = (signs != 0).view(np.uint8)
+        for image in range(current.shape[1]):
+            steps, alone = np.flatnonzero(running[:, image]), slice(image, image + 1)
+            played = tuple(np.ascontiguousarray(a[steps, alone]) for a in (current, spikes, active))
+            arrays = (*played, potential[alone])
+            update = neuron_update(neuron, population.unit, self.arithmetic, *arrays)
+            state.tasks.run(current.shape[2], update)
+            spikes[steps, alone], active[steps, alone] = played[1:]
         state.spikes[name], state.active[name], state.potentials[name] = spikes, active, potential
 
-    def _play(
-        self, population: Population, neuron: NeuronModel, arrays: tuple[np.ndarray, ...], tasks: Tasks
-    ) -> None:
-        """Update neurons: current [T, B, H, W, C] in; spikes, active and potential out."""
-        steps, batch, height, width, channels = arrays[0].shape
-        rows = (batch * height, width, channels)
-        current, spikes, active = (a.reshape(steps, *rows) for a in arrays[:3])
-        out = spikes, active, arrays[3].reshape(rows)
-        if neuron.signed:
-            signs, threshold = spikes.view(np.int8), neuron.v_threshold
-            tasks.run(
-                batch * height,
-                lambda a, b: update_signed_neurons(a, b, current, threshold, signs, *out[1:]),
-            )
-        elif self.integer:
-            assert population.unit is not None
-            bits, fraction = self.arithmetic.decay_bits, self.arithmetic.unit_bits
-            kept = round((1 << bits) * (1 - 1 / neuron.tau)) if neuron.tau else 1 << bits
-            # inputs are whole units: a potential reaches a threshold when it is beyond the unit before it
-            whole = ((integer_threshold(neuron, population.unit) - 1) << fraction) + 1
-            taken, limit = integer_reset(neuron, population.unit), self.arithmetic.limit
-            tasks.run(
-                batch * height,
-                lambda a, b: update_integer_neurons(
-                    a,
-                    b,
-                    current,
-                    fraction,
-                    kept,
-                    bits,
-                    whole,
-                    taken is not None,
-                    (taken or 0) << fraction,
-                    limit,
-                    *out,
-                ),
-            )
-        else:
-            model = kernel_parameters(neuron, self.sum_type)
-            tasks.run(batch * height, lambda a, b: update_neurons(a, b, current, *model, *out))
+    def _listings(self, name: str, spikes: Items) -> list[RowWork]:
+        """What lists the spikes of a population for the projections that want lists."""
+        kernels = (p.kernel for p in self._outgoing.get(name, ()))
+        blocks = {self._projector.spike_block(kernel, self.sum_type, spikes) for kernel in kernels}
+        return [spikes.listing(block) for block in blocks if block is not None]
+
+
+def _readers(network: Network) -> dict[str, list[Population]]:
+    """By stream, the neurons that get it as it is and nothing else: played as it comes into being."""
+    readers: dict[str, list[Population]] = {}
+    biased = {bias.target for bias in network.biases}
+    for population in network.neurons:
+        incoming = network.incoming(population.name)
+        signed = population.neuron is not None and population.neuron.signed
+        alone = len(incoming) == 1 and population.bias is None and population.name not in biased
+        if alone and incoming[0].passes_unchanged and population.gate is None and not signed:
+            stream = network.population_by_name[incoming[0].source]
+            if stream.kind == "analog" and stream.host_op is None and stream.shape == population.shape:
+                readers.setdefault(stream.name, []).append(population)
+    return readers
 
 
 def _vector(values: np.ndarray | None, channels: int, default: float, dtype: np.dtype) -> np.ndarray:
@@ -404,4 +393,5 @@ def _channels_last(x: np.ndarray) -> np.ndarray:
 
 
 def _channels_first(x: np.ndarray) -> np.ndarray:
-    return np.moveaxis(x, -1, -3)
+    *before, height, width, channels = range(x.ndim)
+    return x.transpose(*before, channels, height, width)

@@ -203,33 +203,34 @@ def _lowest(typingctx, bits):  # type: ignore[no-untyped-def]
 def list_spikes(
     first_row: int, last_row: int, spikes: np.ndarray, index: np.ndarray, count: np.ndarray
 ) -> None:
-    """Channels that spiked, as lists per source block and position, for some rows.
+    """Channels that spiked, as lists per source block and position, for some rows and all time steps.
 
-    ``spikes`` uint8 [R, W, C] (R = time steps x images x height); out: indices uint16 [blocks, R, W, block]
-    within the block, ascending, and their counts int32 [blocks, R, W]. See `spike_lists` for the arrays.
+    ``spikes`` uint8 [T, R, W, C] (R = images x height); out: indices uint16 [blocks, T, R, W, block]
+    within the block, ascending, and their counts int32 [blocks, T, R, W]. See `spike_lists` for the arrays.
     """
-    blocks, _, width, block = index.shape
-    channels = spikes.shape[2]
+    blocks, steps, _, width, block = index.shape
+    channels = spikes.shape[3]
     for b in range(blocks):
         first, last = b * block, min(channels, (b + 1) * block)
-        for r in range(first_row, last_row):
-            for x in range(width):
-                found = 0
-                here = spikes[r, x].ctypes.data
-                c = first
-                while c + SPIKE_BLOCK <= last:
-                    bits: np.uint64 = spiked_bits(here + c)  # type: ignore[call-arg]  # numba passes typingctx
-                    while bits:
-                        index[b, r, x, found] = np.uint64(c - first) + _lowest(bits)
-                        found += 1
-                        bits &= bits - np.uint64(1)
-                    c += SPIKE_BLOCK
-                while c < last:
-                    if spikes[r, x, c]:
-                        index[b, r, x, found] = c - first
-                        found += 1
-                    c += 1
-                count[b, r, x] = found
+        for t in range(steps):
+            for r in range(first_row, last_row):
+                for x in range(width):
+                    found = 0
+                    here = spikes[t, r, x].ctypes.data
+                    c = first
+                    while c + SPIKE_BLOCK <= last:
+                        bits: np.uint64 = spiked_bits(here + c)  # type: ignore[call-arg]  # numba passes typingctx
+                        while bits:
+                            index[b, t, r, x, found] = np.uint64(c - first) + _lowest(bits)
+                            found += 1
+                            bits &= bits - np.uint64(1)
+                        c += SPIKE_BLOCK
+                    while c < last:
+                        if spikes[t, r, x, c]:
+                            index[b, t, r, x, found] = c - first
+                            found += 1
+                        c += 1
+                    count[b, t, r, x] = found
 
 
 def spike_lists(shape: tuple[int, ...], block: int) -> tuple[np.ndarray, np.ndarray]:
@@ -290,20 +291,22 @@ def add_values(
 ) -> None:
     """``current[..., first_channel:] += scale * values + bias`` for some rows: an identity projection.
 
-    ``values`` [R', W, C], spikes or analog, R' dividing R (a source constant over time is seen again at every
-    step); ``scale`` [C], or an integer, see `_scaled`; ``bias`` [C]; ``initial``, ``current``: see `project`,
-    here [R, W, >= C].
+    ``values`` [T', R, W, C], spikes or analog, R = images x height, T' = 1 (constant over time: seen again at
+    every step) or T; ``scale`` [C], or an integer, see `_scaled`; ``bias`` [C]; ``initial``: see `project`;
+    ``current`` [T, R, W, >= C].
     """
-    rows, width, channels = values.shape
-    images, height = len(initial), len(current) // max(1, len(initial))
-    for r in range(first_row, last_row):
-        for x in range(width):
-            source = values[r % rows, x]
-            target = current[r, x, first_channel : first_channel + channels]
-            if images:
-                target[:] = initial[r // height]
-            for c in range(channels):
-                target[c] += _scaled(source[c], scale, c) + bias[c]
+    seen, _, width, channels = values.shape
+    steps, rows = current.shape[:2]
+    images = len(initial) // steps
+    for t in range(steps):
+        for r in range(first_row, last_row):
+            for x in range(width):
+                source = values[t % seen, r, x]
+                target = current[t, r, x, first_channel : first_channel + channels]
+                if images:
+                    target[:] = initial[t * images + r // (rows // images)]
+                for c in range(channels):
+                    target[c] += _scaled(source[c], scale, c) + bias[c]
 
 
 @njit(nogil=True, cache=True, error_model="numpy")

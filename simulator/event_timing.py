@@ -18,8 +18,8 @@ import numpy as np
 from nsim.hw_models.mapping.mapping import Mapping
 from nsim.hw_models.mapping.place import Placement
 from nsim.hw_models.spec import Calibration
+from nsim.simulator.call import Call, with_relays
 from nsim.simulator.core_counts import EventCounts
-from nsim.simulator.engine import Call, with_relays
 from nsim.simulator.noc import Arrivals, Mesh, route_packets, serve_in_order
 from nsim.simulator.timing import INPUT_EVENTS, NEURON_EVENTS, TickTimes, slowest_core
 from nsim.simulator.traffic import Packets, fanouts, send

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from nsim.hw_models.mapping.mapping import Mapping
-from nsim.simulator.engine import Call, with_relays
+from nsim.simulator.call import Call, with_relays
 from nsim.simulator.traffic import Fanout, fanouts
 
 DIRECTIONS = ("east", "west", "north", "south")

@@ -10,8 +10,8 @@ from numba import njit
 
 from nsim.frontends.network import Network
 from nsim.hw_models.mapping.listed import ListedMapping
+from nsim.simulator.call import Call
 from nsim.simulator.core_counts import CORE_EVENTS, EventCounts
-from nsim.simulator.engine import Call
 
 
 def listed_counts(mapping: ListedMapping, call: Call, ticks: int) -> EventCounts:

@@ -7,8 +7,8 @@ from numba import njit
 
 from nsim.hw_models.mapping.listed import ListedMapping
 from nsim.hw_models.spec import Calibration
+from nsim.simulator.call import Call
 from nsim.simulator.core_counts import EventCounts
-from nsim.simulator.engine import Call
 from nsim.simulator.event_timing import EventTimer
 from nsim.simulator.listed_counts import updated_neurons
 from nsim.simulator.timing import TickTimes

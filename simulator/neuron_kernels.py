@@ -175,18 +175,18 @@ def update_integer_neurons(
 
 
 @njit(nogil=True, cache=True)
-def saturate(first: int, last: int, limit: int, values: np.ndarray, largest: np.ndarray) -> None:
-    """Clip images ``first .. last`` of ``values`` [N, H, W, C] to +-``limit``.
+def saturate(first_row: int, last_row: int, limit: int, values: np.ndarray, largest: np.ndarray) -> None:
+    """Clip rows ``first_row .. last_row`` of ``values`` [T, R, W, C] to +-``limit``.
 
-    ``largest`` int64 [N] out: the largest magnitude that is left in each.
+    ``largest`` int64 [R] out: the largest magnitude that is left in each.
     """
-    _, height, width, channels = values.shape
-    for n in range(first, last):
+    steps, _, width, channels = values.shape
+    for r in range(first_row, last_row):
         top = np.int32(0)
-        for y in range(height):
+        for t in range(steps):
             for x in range(width):
-                row = values[n, y, x]
+                row = values[t, r, x]
                 for c in range(channels):
                     row[c] = min(max(row[c], -limit), limit)
                     top = max(top, abs(row[c]))
-        largest[n] = top
+        largest[r] = top

@@ -1,11 +1,8 @@
-"""Applies projections' kernels: tiles kept from call to call, lists of spikes, tasks for threads."""
+"""Applies projections' kernels: tiles kept from call to call, lists of spikes."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from concurrent.futures import Executor
 from functools import cached_property, lru_cache
-from typing import Any
 
 import numpy as np
 
@@ -17,40 +14,16 @@ from nsim.simulator.event_kernels import (
     project,
     spike_lists,
 )
+from nsim.simulator.tasks import Chunk, Tasks
 from nsim.simulator.tiles import Sent, Tiles, tile_weights
 
 TASK_BYTES = 256 * 1024
 """Accumulators of one task: small enough to stay in a core's own cache."""
-CHUNKS_PER_THREAD = 4
-
-
-class Tasks:
-    """Shares tasks between the calling thread and helpers; numba kernels drop the GIL.
-
-    Everyone takes the next chunk when free. A helper is asked once for all chunks of a piece of work: asking
-    costs tens of microseconds, as much as many a chunk.
-    """
-
-    def __init__(self, pool: Executor | None, threads: int) -> None:
-        self.pool = pool
-        self.threads = threads
-
-    def run(self, count: int, work: Callable[[int, int], Any]) -> None:
-        """Call ``work(first, last)`` over all of range(count), in chunks."""
-        if self.pool is None or self.threads == 1 or count == 1:
-            work(0, count)
-            return
-        chunk = max(1, count // (CHUNKS_PER_THREAD * self.threads))
-        firsts = iter(range(0, count, chunk))  # next() of it is atomic
-
-        def take() -> None:
-            for first in firsts:
-                work(first, min(count, first + chunk))
-
-        helpers = [self.pool.submit(take) for _ in range(self.threads - 1)]
-        take()
-        for helper in helpers:
-            helper.result()
+TASKS_PER_THREAD = 2
+"""At least so many, where there are rows enough."""
+LARGEST_NARROW = np.iinfo(np.int16).max
+RowWork = Chunk
+"""Work on rows ``first .. last`` of the maps of all images, counted through: [images x height]."""
 
 
 class Items:
@@ -78,22 +51,38 @@ class Items:
         """Items and counts for `project`, for source blocks of ``block`` channels."""
         key = (block, sent == "pairs")
         if key not in self._lists:
-            flat = self.values.reshape(-1, *self.values.shape[2:])
-            if not self.are_spikes:
-                self._lists[key] = block_values(flat.astype(np.int16) if sent == "pairs" else flat, block)
+            if self.are_spikes:
+                tasks.run(rows_of(self.values).shape[1], self.listing(block))
             else:
-                index, count = spike_lists(flat.shape, block)
-                spikes = _rows(self.values)
-                by_row = index.reshape(len(index), len(spikes), *index.shape[3:])
-                counts = count.reshape(len(count), len(spikes), -1)
-                tasks.run(len(spikes), lambda a, b: list_spikes(a, b, spikes, by_row, counts))
-                self._lists[key] = index, count
+                flat = self.values.reshape(-1, *self.values.shape[2:])
+                self._lists[key] = block_values(_narrowed(flat, tasks) if sent == "pairs" else flat, block)
         return self._lists[key]
 
+    def listing(self, block: int) -> RowWork:
+        """What lists the spikes of some rows for source blocks of ``block`` channels.
 
-def _rows(maps: np.ndarray) -> np.ndarray:
-    """[T, B, H, W, C] as [T * B * H, W, C]."""
-    return maps.reshape(-1, *maps.shape[3:])
+        The lists are there for `listed` when it has been called for all rows.
+        """
+        steps, batch, *place = self.values.shape
+        index, count = spike_lists((steps * batch, *place), block)
+        self._lists[block, False] = index, count
+        spikes = rows_of(self.values)
+        by_row = index.reshape(len(index), *spikes.shape[:3], block)
+        counts = count.reshape(by_row.shape[:-1])
+        return lambda first, last: list_spikes(first, last, spikes, by_row, counts)
+
+
+def rows_of(maps: np.ndarray) -> np.ndarray:
+    """[T, B, H, W, C] as [T, B * H, W, C]."""
+    steps, batch, height, *rest = maps.shape
+    return maps.reshape(steps, batch * height, *rest)
+
+
+def _narrowed(values: np.ndarray, tasks: Tasks) -> np.ndarray:
+    """Integers [N, ...] that fit 16 bits, in 16 bits."""
+    narrow = np.empty(values.shape, np.int16)
+    tasks.run(len(values), lambda a, b: np.copyto(narrow[a:b], values[a:b], casting="unsafe"))
+    return narrow
 
 
 class Projector:
@@ -114,18 +103,25 @@ class Projector:
         first: int,
         tasks: Tasks,
         initial: np.ndarray | None = None,
+        after: RowWork | None = None,
     ) -> None:
         """``target[..., first:] += scale * (kernel applied to source) + bias``, see `project`.
 
         ``target`` [T, B, H, W, C]: float32, float64, or int32 (integer kernels; ``scale`` is a shift).
         ``initial`` [T * B, C_out]: what stands there at first, when ``target`` holds nothing yet.
+        ``after`` is called once for all rows, some at a time, each when its sums are complete: by the thread
+        that completes them, which has them in its cache, and without waking another one.
         """
         initial = np.empty((0, kernel.c_out), target.dtype) if initial is None else initial
         if kernel.is_identity and kernel.upsample == 1:
-            values, current = _rows(source.values), _rows(target)
-            tasks.run(
-                len(current), lambda a, b: add_values(a, b, values, scale, bias, initial, current, first)
-            )
+            values, current = rows_of(source.values), rows_of(target)
+
+            def add(a: int, b: int) -> None:
+                add_values(a, b, values, scale, bias, initial, current, first)
+                if after is not None:
+                    after(a, b)
+
+            tasks.run(current.shape[1], add)
             return
         flat = target.reshape(-1, *target.shape[2:])
         sent = _sent(kernel, flat.dtype, source)
@@ -133,9 +129,15 @@ class Projector:
         items, count = source.listed(tiles.block, sent, tasks)
         height, width = flat.shape[1:3]
         row_bytes = len(flat) * width * tiles.weights.shape[5] * tiles.sums.itemsize
-        rows = max(1, min(-(-height // self.threads), TASK_BYTES // row_bytes))
+        pieces = -(
+            -TASKS_PER_THREAD * self.threads // tiles.target_blocks
+        )  # not more: each reads all weights
+        rows = max(1, min(-(-height // pieces), TASK_BYTES // row_bytes))
         source_y, source_x = self._sources(kernel, source.values.shape[2:4], (height, width))
         register, sums = np.empty(0, tiles.register), np.empty(0, tiles.sums)
+        groups = -(-height // rows)
+        # next() of these is atomic: who finds one at its end has completed the last channels of its rows
+        others = [iter(range(tiles.target_blocks - 1)) for _ in range(groups)]
 
         def work(a: int, b: int) -> None:
             project(
@@ -156,8 +158,18 @@ class Projector:
                 flat,
                 first,
             )
+            for group in (task % groups for task in range(a, b)):
+                if after is not None and next(others[group], None) is None:
+                    for top in range(0, target.shape[1] * height, height):
+                        after(top + group * rows, top + min(height, (group + 1) * rows))
 
-        tasks.run(tiles.target_blocks * -(-height // rows), work)
+        tasks.run(tiles.target_blocks * groups, work)
+
+    def spike_block(self, kernel: Kernel, sums: np.dtype, source: Items) -> int | None:
+        """Channels of the source blocks in which ``kernel`` wants spikes listed; None for no lists."""
+        if kernel.is_identity and kernel.upsample == 1:
+            return None
+        return self.tiles(kernel, sums, _sent(kernel, sums, source)).block
 
     def tiles(self, kernel: Kernel, sums: np.dtype, sent: Sent) -> Tiles:
         """The kernel's weights, tiled for what it is applied to; kept for the next call."""
@@ -190,7 +202,7 @@ def _sent(kernel: Kernel, sums: np.dtype, source: Items) -> Sent:
     if sums.kind == "i":
         if largest_sum(kernel) * source.largest > np.iinfo(sums).max:
             return "wide"
-        narrow = max(source.largest, largest_weight(kernel)) <= np.iinfo(np.int16).max
+        narrow = max(source.largest, largest_weight(kernel)) <= LARGEST_NARROW
         if narrow and not source.are_spikes:
             return "pairs"
     return "spikes" if source.are_spikes else "values"

@@ -11,8 +11,8 @@ import numpy as np
 
 from nsim.hw_models.mapping.mapping import Mapping
 from nsim.hw_models.mapping.rounds import Piece
+from nsim.simulator.call import Call, with_relays
 from nsim.simulator.core_counts import CORE_EVENTS, SENT_EVENTS, CoreCounter, EventCounts
-from nsim.simulator.engine import Call, with_relays
 from nsim.simulator.turns import Turns
 
 ROUND_EVENTS = (*CORE_EVENTS, "host_read", "host_write")
@@ -41,7 +41,7 @@ class RoundCounter(CoreCounter):
             updated = held = self._neurons(name)
             if name in self._senders:
                 updated = np.zeros((shape[0], self.network.time_steps, len(held)), np.int64)
-                self._senders[name].active(call.active[name], updated)
+                self._senders[name].updated(call.active[name], updated)
                 self._sent(name, call.spikes[name], events)
             elif name in self._switched:  # read-out elements take part when they run
                 updated = held * call.running[name].T[:, :, None]
@@ -70,9 +70,9 @@ class RoundCounter(CoreCounter):
     def _sent(self, name: str, spikes: np.ndarray, events: dict[str, np.ndarray]) -> None:
         """Everything that the spikes [T, B, C, H, W] of one population set off, round by round."""
         sender = self._senders[name]
-        counts, kinds = sender.by_unit(spikes), (*SENT_EVENTS, "host_read")
-        sums = np.zeros((len(kinds), counts.shape[1], counts.shape[0], sender.grid.size), np.int64)
-        sender.sent(counts, sums)
+        kinds = (*SENT_EVENTS, "host_read")
+        sums = np.zeros((len(kinds), spikes.shape[1], spikes.shape[0], sender.grid.size), np.int64)
+        counts = sender.fired(spikes, sums).astype(np.float64)
         for piece in self.rounds.pieces[name]:
             for event, own in zip(kinds, sums, strict=True):
                 events[event][:, piece.ticks, piece.cores] = own[..., piece.own]

@@ -11,7 +11,7 @@ import numpy as np
 from nsim.frontends.network import Network
 
 if TYPE_CHECKING:
-    from nsim.simulator.engine import Call
+    from nsim.simulator.call import Call
 
 
 @dataclass(frozen=True)

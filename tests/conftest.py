@@ -12,7 +12,8 @@ from torch import nn
 
 from nsim.frontends.lower import lower
 from nsim.frontends.network import Network
-from nsim.simulator.engine import Call, Engine
+from nsim.simulator.call import Call
+from nsim.simulator.engine import Engine
 from nsim.workloads.sddpm import SDDPMConfig, SpikingUNet
 
 # the first example of a test may compile a Numba kernel

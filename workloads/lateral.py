@@ -31,6 +31,8 @@ class LateralConfig:
     parts a block is made of are what is selected. "linear": width to width beside an MLP that always runs,
     the experts of Switch-DiT, on whose gate (N = 3, k = 2, weights not normalised again) the paper builds.
     ``mlp_ratio``: hidden over outer width, 4 as in DiT, Spikformer and nearly every transformer.
+    ``mlp_kernel``: of an MLP's first layer. 1 as there: tokens meet in the attention only. With 3, as in the
+    first stages of Meta-SpikeFormer (Yao et al., arXiv 2404.03663), neighbouring tokens meet directly.
     ``tau``, ``v_threshold``, ``attention_threshold``: Spikformer's neurons; the paper gives its equations
     without values.
     ``attention_scale``: Spikformer's factor on q k^T v, in place of a softmax.
@@ -57,6 +59,7 @@ class LateralConfig:
     time_steps: int = 4
     substructure: Literal["mlp", "linear"] = "mlp"
     mlp_ratio: int = 4
+    mlp_kernel: Literal[1, 3] = 1
     tau: float = 2.0
     v_threshold: float = 1.0
     attention_threshold: float = 0.5
@@ -75,11 +78,12 @@ class LateralConfig:
 
 
 class TokenLinear(nn.Module):
-    """A linear layer on every token, and BatchNorm: [T, B, C, H, W] to [T, B, C', H, W]."""
+    """A linear layer on every token (or ``kernel`` x ``kernel`` of them), and BatchNorm: [T, B, C, H, W] to
+    [T, B, C', H, W]."""
 
-    def __init__(self, c_in: int, c_out: int) -> None:
+    def __init__(self, c_in: int, c_out: int, kernel: int = 1) -> None:
         super().__init__()
-        self.linear = nn.Conv2d(c_in, c_out, 1, bias=False)
+        self.linear = nn.Conv2d(c_in, c_out, kernel, padding=kernel // 2, bias=False)
         self.norm = nn.BatchNorm2d(c_out)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -144,7 +148,7 @@ class MLP(nn.Module):
         super().__init__()
         hidden = config.mlp_ratio * config.width
         self.neuron = config.neuron()
-        self.expand = TokenLinear(config.width, hidden)
+        self.expand = TokenLinear(config.width, hidden, config.mlp_kernel)
         self.hidden_neuron = config.neuron()
         self.contract = TokenLinear(hidden, config.width)
 

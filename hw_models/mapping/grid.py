@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -46,7 +47,12 @@ class CoreGrid:
     @property
     def size(self) -> int:
         """Number of cores."""
-        return int(np.prod(self.shape)) * len(self.parts)
+        return math.prod(self.shape) * len(self.parts)
+
+    @property
+    def cores(self) -> slice:
+        """The cores of the grid, among all."""
+        return slice(self.first_core, self.first_core + self.size)
 
     @cached_property
     def core_ids(self) -> np.ndarray:

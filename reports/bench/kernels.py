@@ -11,7 +11,8 @@ from numba import njit
 from nsim.frontends.kernel import Kernel
 from nsim.reports.bench.measure import Measurement
 from nsim.simulator.event_kernels import _add_rows
-from nsim.simulator.projector import Items, Projector, Tasks
+from nsim.simulator.projector import Items, Projector
+from nsim.simulator.tasks import Tasks
 from nsim.simulator.tiles import tile_weights
 
 LAYERS = ((32, 128, 128), (16, 256, 256), (8, 512, 256), (4, 512, 256))
@@ -50,7 +51,7 @@ def _rate(kind: str, side: int, c_in: int, c_out: int, density: float) -> float:
     current = np.zeros((TIME_STEPS, 1, side, side, c_out), _sums(kind))
     scale = 0 if kind == "int" else np.ones(c_out, np.float32)
     bias, source = np.zeros(c_out, current.dtype), Items(spikes, True)
-    projector, tasks = Projector(1), Tasks(None, 1)
+    projector, tasks = Projector(1), Tasks(1)
     times = []
     for _ in range(REPEATS):
         start = time.thread_time()

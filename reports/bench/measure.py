@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+PAUSE_S = 0.05
+
 
 @dataclass(frozen=True)
 class Measurement:
@@ -43,12 +45,16 @@ class Measurement:
 
 
 def best_of(repeats: int, *works: Callable[[], object]) -> list[float]:
-    """Shortest wall-clock time of each work in seconds; they take turns, so that noise meets all of them."""
+    """Shortest wall-clock time of each work in seconds; they take turns, so that noise meets all of them.
+
+    A pause before each lets the threads of the one before fall asleep: OpenMP's spin for a while.
+    """
     for work in works:
         work()
     best = [float("inf")] * len(works)
     for _ in range(repeats):
         for i, work in enumerate(works):
+            time.sleep(PAUSE_S)
             start = time.perf_counter()
             work()
             best[i] = min(best[i], time.perf_counter() - start)

@@ -17,8 +17,8 @@ from nsim.hw_models.spec import Calibration, Figure
 from nsim.reports.energy import Activity, price
 from nsim.reports.run import Run
 from nsim.reports.run_sampler import run_sampler
+from nsim.simulator.call import Call
 from nsim.simulator.core_counts import CORE_EVENTS, CoreCounter, EventCounts
-from nsim.simulator.engine import Call
 from nsim.simulator.timing import analytic_times
 from nsim.workloads.samplers import parse_sampler, sample
 from nsim.workloads.sddpm import SpikingUNet

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from nsim.frontends.kernel import Kernel
 from nsim.frontends.network import Network, NeuronModel, Population, Projection
 from nsim.simulator.brian2_reference import check_call, play
-from nsim.simulator.engine import Call, Engine
+from nsim.simulator.call import Call
+from nsim.simulator.engine import Engine
 from nsim.simulator.neuron_kernels import kernel_parameters, update_neurons
 from nsim.simulator.reference import update_naive
 

@@ -11,7 +11,8 @@ import torch
 from nsim.frontends.lower import lower
 from nsim.frontends.network import Network
 from nsim.hw_models.mapping.expand import expand
-from nsim.simulator.engine import Call, Engine
+from nsim.simulator.call import Call
+from nsim.simulator.engine import Engine
 from nsim.workloads.sddpm import SDDPMConfig, SpikingUNet
 
 ROOT = Path(__file__).parents[2]

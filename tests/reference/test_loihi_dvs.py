@@ -10,8 +10,9 @@ import pytest
 
 from nsim.hw_models.catalog import load_chip
 from nsim.hw_models.mapping.listed import ListedMapping
+from nsim.simulator.call import Call
 from nsim.simulator.core_counts import EventCounts
-from nsim.simulator.engine import Call, Engine
+from nsim.simulator.engine import Engine
 from nsim.simulator.listed_counts import listed_counts
 from nsim.simulator.listed_timing import ListedTimer
 from nsim.simulator.timing import analytic_times

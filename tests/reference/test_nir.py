@@ -24,7 +24,8 @@ from nsim.frontends.network import Network
 from nsim.frontends.nir_export import nir_graph, write_nir
 from nsim.frontends.nir_import import network_of_nir, read_nir
 from nsim.reports.model_statistics import measure_statistics
-from nsim.simulator.engine import Call, Engine
+from nsim.simulator.call import Call
+from nsim.simulator.engine import Engine
 from nsim.workloads.spiking import IFNode, LIFNode
 from tests.command_line import nsim_json
 

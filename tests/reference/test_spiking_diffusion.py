@@ -11,7 +11,8 @@ from torch import nn
 
 from nsim.frontends.lower import lower
 from nsim.hw_models.mapping.expand import expand
-from nsim.simulator.engine import Call, Engine
+from nsim.simulator.call import Call
+from nsim.simulator.engine import Engine
 from nsim.workloads.spiking import LIFNode
 from nsim.workloads.spiking_diffusion import SDID, VQSVAE, Decoder, Encoder, SpikingDiffusionConfig
 

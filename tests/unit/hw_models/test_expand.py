@@ -14,7 +14,8 @@ from nsim.frontends.kernel import ComposedWeight, Kernel
 from nsim.frontends.lower import lower
 from nsim.frontends.network import HostBias, HostOp, Network, NeuronModel, Population, Projection
 from nsim.hw_models.mapping.expand import expand
-from nsim.simulator.engine import Call, Engine
+from nsim.simulator.call import Call
+from nsim.simulator.engine import Engine
 from nsim.workloads.sddpm import over_time
 from nsim.workloads.spiking import IFNode
 

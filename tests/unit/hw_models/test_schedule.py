@@ -17,8 +17,9 @@ from nsim.hw_models.mapping.expand import expand
 from nsim.hw_models.mapping.mapping import Mapping
 from nsim.hw_models.mapping.partition import partition
 from nsim.hw_models.mapping.schedule import Schedule, Timetable, timetable
+from nsim.simulator.call import Call
 from nsim.simulator.core_counts import CORE_EVENTS, CoreCounter
-from nsim.simulator.engine import Call, Engine
+from nsim.simulator.engine import Engine
 from nsim.simulator.reference import project_naive, update_naive
 from tests.networks import BLOCKS, join, map_on, model_of, random_network, small_loihi
 

@@ -18,7 +18,7 @@ from nsim.reports.lemaire import lemaire_energy
 from nsim.reports.run import Run
 from nsim.reports.run_sampler import run_sampler
 from nsim.reports.traced_layers import traced_layers
-from nsim.simulator.engine import Call
+from nsim.simulator.call import Call
 from nsim.units import PJ_PER_MJ
 from nsim.workloads.sddpm import SDDPMConfig
 from nsim.workloads.twin import twin_counts

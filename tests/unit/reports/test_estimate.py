@@ -9,8 +9,8 @@ from nsim.frontends.network import Network
 from nsim.hw_models.catalog import load_chip
 from nsim.hw_models.mapping.mapping import Mapping
 from nsim.reports.estimate import static_estimates, traced_operations
+from nsim.simulator.call import Call
 from nsim.simulator.core_counts import CoreCounter
-from nsim.simulator.engine import Call
 from nsim.simulator.timing import analytic_times
 from tests.networks import map_on, small_loihi, synapses_into
 

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from nsim.frontends.network import Network
 from nsim.simulator.algorithm_counts import COLUMNS, algorithm_counts
-from nsim.simulator.engine import Call, Engine
+from nsim.simulator.call import Call
+from nsim.simulator.engine import Engine
 from tests.networks import BLOCKS, random_network, synapses
 
 

@@ -13,8 +13,9 @@ from nsim.frontends.network import HostBias, HostOp, Network, NeuronModel, Popul
 from nsim.hw_models.mapping.mapping import Mapping, with_places
 from nsim.hw_models.mapping.policies import Policy
 from nsim.hw_models.mapping.schedule import Schedule
+from nsim.simulator.call import Call
 from nsim.simulator.core_counts import CORE_EVENTS, CoreCounter
-from nsim.simulator.engine import Call, Engine
+from nsim.simulator.engine import Engine
 from nsim.simulator.host_counts import calls_beside_cores
 from nsim.simulator.round_counts import ROUND_EVENTS, counter_of
 from tests.networks import BLOCKS, join, map_on, owners, random_network, small_loihi, synapses_into

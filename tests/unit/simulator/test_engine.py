@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from nsim.frontends.network import Network
-from nsim.simulator.engine import Call, Engine
+from nsim.simulator.call import Call
+from nsim.simulator.engine import Engine
 from nsim.workloads.sddpm import SpikingUNet
 from nsim.workloads.spiking import IFNode
 

@@ -23,10 +23,11 @@ from nsim.hw_models.mapping.schedule import Schedule
 from nsim.hw_models.spec import Calibration, EventCost, Figure, Noc
 from nsim.reports.run_sampler import run_sampler
 from nsim.reports.tables import run_facts, run_tables
+from nsim.simulator.call import Call
 from nsim.simulator.core_counts import CoreCounter
 from nsim.simulator.cycle_noc import Load, Routers, deliver
 from nsim.simulator.cycle_timing import CycleTimer
-from nsim.simulator.engine import Call, Engine
+from nsim.simulator.engine import Engine
 from nsim.simulator.event_timing import EventTimer
 from nsim.simulator.noc import Mesh, route_packets, serve_in_order
 from nsim.simulator.reference_cycle_noc import deliver_one_by_one

@@ -15,7 +15,8 @@ from nsim.frontends.lower import lower
 from nsim.frontends.network import Network, NeuronModel, Population, Projection
 from nsim.frontends.quantize import dequantize, quantize
 from nsim.hw_models.mapping.expand import expand
-from nsim.simulator.engine import Call, Engine
+from nsim.simulator.call import Call
+from nsim.simulator.engine import Engine
 from nsim.simulator.integers import IntegerArithmetic
 from nsim.simulator.reference import project_naive, update_integers_naive
 from nsim.workloads.sddpm import over_time

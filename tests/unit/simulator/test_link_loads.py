@@ -10,8 +10,9 @@ import pytest
 from nsim.frontends.network import Network
 from nsim.hw_models.mapping.axons import axon_groups, spiking_inputs
 from nsim.hw_models.mapping.mapping import Mapping
+from nsim.simulator.call import Call
 from nsim.simulator.core_counts import CoreCounter
-from nsim.simulator.engine import Call, Engine
+from nsim.simulator.engine import Engine
 from nsim.simulator.link_loads import DIRECTIONS, LinkCounter
 from tests.networks import BLOCKS, map_on, owners, random_network, small_loihi, synapses_into
 

@@ -23,7 +23,8 @@ from nsim.hw_models.cores.loihi_arithmetic import (
     threshold_value,
 )
 from nsim.hw_models.mapping.expand import expand
-from nsim.simulator.engine import Call, Engine
+from nsim.simulator.call import Call
+from nsim.simulator.engine import Engine
 from nsim.simulator.integers import IntegerArithmetic, arithmetic_of
 from nsim.simulator.neuron_kernels import integer_threshold
 from tests.networks import BLOCKS, random_network

@@ -17,7 +17,8 @@ from torch.nn import functional as F
 
 from nsim.frontends.kernel import Kernel
 from nsim.frontends.network import Network, NeuronModel, Population, Projection
-from nsim.simulator.engine import Call, Engine, Precision
+from nsim.simulator.call import Call
+from nsim.simulator.engine import Engine, Precision
 from nsim.simulator.reference import project_naive
 
 

@@ -15,7 +15,8 @@ from torch import nn
 from nsim.frontends.lower import lower
 from nsim.frontends.network import Network
 from nsim.simulator import attention
-from nsim.simulator.engine import Call, Engine
+from nsim.simulator.call import Call
+from nsim.simulator.engine import Engine
 from nsim.workloads.lateral import LateralConfig, LateralRouter, LateralTransformer, SpikingAttention
 from nsim.workloads.random_weights import random_lateral
 from nsim.workloads.spiking import LIFNode
@@ -62,6 +63,7 @@ CONFIGS = [
     replace(SMALL, substructure="linear"),
     replace(SMALL, attention_order="keys first"),
     replace(SMALL, time_steps=5, depth=1),
+    replace(SMALL, mlp_kernel=3, mlp_ratio=1, depth=1),
 ]
 
 

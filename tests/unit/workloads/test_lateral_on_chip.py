@@ -27,8 +27,9 @@ from nsim.reports.sweep_plan import plan_sweep
 from nsim.reports.timeline import timeline
 from nsim.reports.workers import Workers
 from nsim.simulator import attention
+from nsim.simulator.call import Call
 from nsim.simulator.core_counts import CORE_EVENTS, CoreCounter
-from nsim.simulator.engine import Call, Engine
+from nsim.simulator.engine import Engine
 from nsim.simulator.event_timing import EventTimer
 from nsim.simulator.timing import analytic_times
 from nsim.workloads.lateral import LateralConfig, LateralRouter, LateralTransformer

@@ -14,7 +14,8 @@ from nsim.frontends.lower import lower
 from nsim.frontends.network import Network
 from nsim.frontends.quantize import quantize
 from nsim.hw_models.catalog import load_chip
-from nsim.simulator.engine import Call, Engine
+from nsim.simulator.call import Call
+from nsim.simulator.engine import Engine
 from nsim.workloads.random_weights import random_unet
 from nsim.workloads.sddpm import SDDPMConfig, SpikingUNet
 from tests.networks import map_on
