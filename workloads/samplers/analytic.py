@@ -94,8 +94,11 @@ def mean_square_eps(
 
 
 def statistics_file(model_file: Path) -> Path:
-    """Where the statistics of a model file are kept: beside it."""
-    return model_file.with_suffix(".ms_eps.npz")
+    """Where the statistics of a model file are kept: beside it, under its whole name.
+
+    So a model's ``.pt`` and its ``.nir`` keep theirs apart.
+    """
+    return model_file.with_name(f"{model_file.name}.ms_eps.npz")
 
 
 def save_statistics(path: Path, ms_eps: np.ndarray, model_sha256: str) -> None:
@@ -111,7 +114,7 @@ def read_statistics(path: Path, model_sha256: str) -> np.ndarray | None:
         if str(content["model_sha256"]) != model_sha256:
             raise ModelFileError(
                 f"{path}: statistics of another model file, {str(content['model_sha256'])[:12]}; "
-                "remove it, or make it again with `nsim statistics`"
+                "remove it, and make it again with `nsim statistics`"
             )
         return content["ms_eps"]
 

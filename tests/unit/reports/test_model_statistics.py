@@ -26,7 +26,7 @@ def test_statistics_are_found_beside_the_model(tmp_path: Path) -> None:
         nsim.run(nsim.map(model), "analytic:3")
     seen = []
     path, found = measure_statistics(model, file, 4, 0, lambda done, total: seen.append((done, total)))
-    assert path == tmp_path / "small.ms_eps.npz"
+    assert path == tmp_path / "small.pt.ms_eps.npz"
     assert seen == [(i, 100) for i in range(1, 101)]
     assert found.shape == (1000,) and (found > 0).all()
     again = nsim.load(file)

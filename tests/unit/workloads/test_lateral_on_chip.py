@@ -305,7 +305,7 @@ def test_statistics_of_a_bundle_are_found_and_swept(
     bundle = tmp_path / "tiny.pt"
     bundle.write_bytes(run[1].read_bytes())
     facts = nsim_json(monkeypatch, capsys, "statistics", str(bundle), "--images", "2")
-    assert facts == {"written_to": str(tmp_path / "tiny.ms_eps.npz")}
+    assert facts == {"written_to": str(tmp_path / "tiny.pt.ms_eps.npz")}
     measured = nsim.load(bundle).ms_eps
     assert measured is not None and measured.shape == (1000,) and (measured > 0).all()
     swept = "--policy host --sampler analytic:2 --workers 1 --out".split()
