@@ -31,6 +31,8 @@ def test_statistics_are_found_beside_the_model(tmp_path: Path) -> None:
     assert found.shape == (1000,) and (found > 0).all()
     again = nsim.load(file)
     np.testing.assert_array_equal(again.ms_eps, found)
+    for other in (nsim.load(file, time_steps=3), nsim.load(file, v_threshold=0.9)):  # other denoisers
+        assert other.ms_eps is None
     run = nsim.run(nsim.map(again), "analytic:3")
     assert run.manifest["sampler"] == "analytic:3"
     with pytest.raises(RunError, match="no file holds this model"):
