@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
 import importlib.util
 import os
+import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -64,9 +67,24 @@ def _sanafe(weights: Path) -> float | None:
 
     chip = sanafe.SpikingChip(sanafe.load_loihi())
     chip.load(_sanafe_network(sanafe, weights))
-    start = time.perf_counter()
-    chip.sim(STEPS, timing_model="simple")
-    return time.perf_counter() - start
+    with _written_to_stderr():
+        start = time.perf_counter()
+        chip.sim(STEPS, timing_model="simple")
+        return time.perf_counter() - start
+
+
+@contextmanager
+def _written_to_stderr() -> Iterator[None]:
+    """What compiled code writes to standard output goes to standard error: SANA-FE's progress among JSON."""
+    sys.stdout.flush()
+    kept = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        yield
+    finally:
+        ctypes.CDLL(None).fflush(None)
+        os.dup2(kept, 1)
+        os.close(kept)
 
 
 def _sanafe_network(sanafe: Any, weights: Path) -> Any:
