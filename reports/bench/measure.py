@@ -47,14 +47,14 @@ class Measurement:
 def best_of(repeats: int, *works: Callable[[], object]) -> list[float]:
     """Shortest wall-clock time of each work in seconds; they take turns, so that noise meets all of them.
 
-    A pause before each lets the threads of the one before fall asleep: OpenMP's spin for a while.
+    A pause between two lets the threads of the one before fall asleep: OpenMP's spin for a while.
     """
     for work in works:
         work()
     best = [float("inf")] * len(works)
     for _ in range(repeats):
         for i, work in enumerate(works):
-            time.sleep(PAUSE_S)
+            time.sleep(PAUSE_S if len(works) > 1 else 0.0)
             start = time.perf_counter()
             work()
             best[i] = min(best[i], time.perf_counter() - start)
