@@ -56,31 +56,33 @@ class Target:
     def __init__(self, current: np.ndarray, constant: np.ndarray) -> None:
         self.current = current
         self.constant = constant
-        self._constant = np.concatenate([constant] * len(current))
-        self._begun = np.zeros(current.shape[-1], bool)
+        self._waiting = [(0, current.shape[-1])]  # channels that nothing has been written to
 
     def initial(self, channels: tuple[int, int]) -> np.ndarray | None:
         """What the next projection into ``channels`` has to write first, [T * B, channels]; None if it is
         there."""
-        span = slice(*channels)
-        if self._begun[span].any():
+        first, last = channels
+        span = next((s for s in self._waiting if s[0] <= first and last <= s[1]), None)
+        if span is None:
             self.fill(channels)
             return None
-        self._begun[span] = True
-        return np.ascontiguousarray(self._constant[:, span])
+        self._take(span, channels)
+        return np.concatenate([self.constant[:, first:last]] * len(self.current))
 
     def fill_beside(self, channels: tuple[int, int]) -> None:
         """`fill` what is not among ``channels``."""
         self.fill((0, channels[0]))
-        self.fill((channels[1], len(self._begun)))
+        self.fill((channels[1], self.current.shape[-1]))
 
     def fill(self, channels: tuple[int, int]) -> None:
         """Write the constant into those of ``channels`` that nothing has been written to."""
-        if self._begun[slice(*channels)].all():
-            return
-        waiting = np.flatnonzero(~self._begun[slice(*channels)]) + channels[0]
-        steps, batch, *_ = self.current.shape
-        values = self._constant[:, waiting].reshape(steps, batch, 1, 1, -1)
-        span = slice(*channels) if len(waiting) == channels[1] - channels[0] else waiting
-        self.current[..., span] = values
-        self._begun[waiting] = True
+        for span in tuple(self._waiting):
+            part = max(span[0], channels[0]), min(span[1], channels[1])
+            if part[0] < part[1]:
+                self._take(span, part)
+                self.current[..., slice(*part)] = self.constant[:, None, None, slice(*part)]
+
+    def _take(self, span: tuple[int, int], part: tuple[int, int]) -> None:
+        """Make ``part`` of a waiting span wait no longer."""
+        self._waiting.remove(span)
+        self._waiting += [(a, b) for a, b in ((span[0], part[0]), (part[1], span[1])) if a < b]

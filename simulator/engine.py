@@ -6,6 +6,7 @@ spike: layers can be played one after the other, exactly, while their weights ar
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 import numpy as np
@@ -63,6 +64,8 @@ class Engine:
         for projection in network.projections:
             self._outgoing.setdefault(projection.source, []).append(projection)
         self._readers = _readers(network)
+        self._scalings: dict[int, tuple[np.ndarray | int, np.ndarray]] = {}
+        self._blocks: dict[str, list[int]] = {}
 
     @property
     def weight_bytes(self) -> int:
@@ -221,7 +224,7 @@ class Engine:
 
     def _scratch(self, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
         """An array in memory that the next call of this method overwrites."""
-        size = int(np.prod(shape))
+        size = math.prod(shape)
         if self._memory.size < size:
             self._memory = np.empty(size, dtype)
         return self._memory[:size].reshape(shape)
@@ -276,28 +279,32 @@ class Engine:
         current, first, tasks = target.current, channels[0], state.tasks
         # What is constant over time is convolved once and added at every step.
         steps = source.values.shape[0]
-        if self.integer and projection.shift is not None:
-            bias = np.zeros(kernel.c_out, self.sum_type)
-            initial = target.initial(channels)
-            self._projector.apply(
-                kernel, source, projection.shift, bias, current, first, tasks, initial, after
-            )
-            return
-        scale = _vector(projection.scale, kernel.c_out, 1.0, self.host_type)
-        bias = _vector(projection.bias, kernel.c_out, 0.0, self.host_type)
-        if steps == len(current) and not self.integer and projection.step_factor is None:
-            initial = target.initial(channels)
-            self._projector.apply(kernel, source, scale, bias, current, first, tasks, initial, after)
-            return
-        target.fill(channels)
         if projection.step_factor is not None:
+            target.fill(channels)
             self._project_by_step(projection, projection.step_factor, state, current)
         else:
+            scale, bias = self._scaling(projection)
+            if projection.shift is not None or (steps == len(current) and not self.integer):
+                initial = target.initial(channels)
+                self._projector.apply(kernel, source, scale, bias, current, first, tasks, initial, after)
+                return
+            target.fill(channels)
             once = np.zeros((steps, *current.shape[1:4], kernel.c_out), self.host_type)
             self._projector.apply(kernel, source, scale, bias, once, 0, tasks)
             current[..., slice(*channels)] += self._on_grid(once, population)
         if after is not None:
             tasks.run(rows_of(current).shape[1], after)
+
+    def _scaling(self, projection: Projection) -> tuple[np.ndarray | int, np.ndarray]:
+        """What the sums of a projection are multiplied by (or shifted by, in integers) and its bias; kept."""
+        if id(projection) not in self._scalings:
+            c_out, kind = projection.kernel.c_out, self.host_type
+            scale: np.ndarray | int = _vector(projection.scale, c_out, 1.0, kind)
+            bias = _vector(projection.bias, c_out, 0.0, kind)
+            if projection.shift is not None:
+                scale, bias = projection.shift, np.zeros(c_out, self.sum_type)
+            self._scalings[id(projection)] = scale, bias
+        return self._scalings[id(projection)]
 
     def _project_by_step(
         self, projection: Projection, factor: np.ndarray, state: CallState, current: np.ndarray
@@ -360,9 +367,11 @@ class Engine:
 
     def _listings(self, name: str, spikes: Items) -> list[RowWork]:
         """What lists the spikes of a population for the projections that want lists."""
-        kernels = (p.kernel for p in self._outgoing.get(name, ()))
-        blocks = {self._projector.spike_block(kernel, self.sum_type, spikes) for kernel in kernels}
-        return [spikes.listing(block) for block in blocks if block is not None]
+        if name not in self._blocks:
+            kernels = (p.kernel for p in self._outgoing.get(name, ()))
+            wanted = {self._projector.spike_block(kernel, self.sum_type, spikes) for kernel in kernels}
+            self._blocks[name] = [block for block in wanted if block is not None]
+        return [spikes.listing(block) for block in self._blocks[name]]
 
 
 def _readers(network: Network) -> dict[str, list[Population]]:
