@@ -7,13 +7,14 @@ from typing import Any
 from nsim.errors import UnsupportedOpError
 from nsim.frontends.network import NeuronModel
 from nsim.frontends.neurons.dialect import Dialect, NeuronCall, refuse
+from nsim.frontends.neurons.measured import MEASURED
 from nsim.frontends.neurons.norse import NORSE
 from nsim.frontends.neurons.signed import SIGNED
 from nsim.frontends.neurons.sinabs import SINABS
 from nsim.frontends.neurons.snntorch import SNNTORCH
 from nsim.frontends.neurons.spikingjelly import SPIKINGJELLY
 
-DIALECTS = (SPIKINGJELLY, SNNTORCH, NORSE, SINABS, SIGNED)
+DIALECTS = (SPIKINGJELLY, SNNTORCH, NORSE, SINABS, SIGNED, MEASURED)
 
 
 def is_neuron(module: Any) -> bool:
@@ -22,8 +23,8 @@ def is_neuron(module: Any) -> bool:
 
 
 def knows_class(name: str) -> bool:
-    """True for the name of a class that one of the dialects has an answer for."""
-    return any(dialect.known(name) for dialect in DIALECTS)
+    """True for the name of a neuron class, be it a refused one; base classes' names may be anyone's."""
+    return any(name in dialect.readers or name in dialect.refused for dialect in DIALECTS)
 
 
 def neuron_call(module: Any, path: str) -> NeuronCall:

@@ -1,0 +1,233 @@
+"""A torch.export program as an fx graph of torch layers, functions and neurons, such as tracing gives.
+
+Every operation keeps the module path it was recorded in. What belongs to a neuron module, by its class name,
+becomes one `MeasuredNeuron`.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import fx, nn
+
+from nsim.errors import UnsupportedOpError
+from nsim.frontends.builder import join_path
+from nsim.frontends.network import NeuronModel
+from nsim.frontends.neurons.measured import MeasuredNeuron
+from nsim.frontends.pt2.archive import FLOATS, Name, Node, Program
+from nsim.frontends.pt2.arithmetic import SAME, operation
+from nsim.frontends.pt2.groups import Neuron, fold, live_nodes, neuron_level, neurons, not_a_neuron
+from nsim.frontends.pt2.layers import LAYERS, layer
+from nsim.frontends.pt2.measure import measure
+
+METHODS = {
+    "unsqueeze": "dim",
+    "flatten": "start_dim end_dim",
+    "unflatten": "dim sizes",
+    "expand": "size",
+    "repeat": "repeats",
+    "repeat_interleave": "repeats dim",
+    "permute": "dims",
+    "view": "size",
+    "reshape": "shape",
+    "sigmoid": "",
+    "tanh": "",
+}
+"""Methods that `lower` knows by the same name, and what they are called with beside the tensor."""
+FUNCTIONS: dict[str, Callable] = {"add": operator.add, "mul": operator.mul, "div": operator.truediv}
+OVER_TIME = frozenset({"sum", "mean"})
+SWISH = frozenset({"Swish", "SiLU"})
+
+
+def to_graph(program: Program) -> tuple[fx.GraphModule, int]:
+    """The graph, and the time steps that its neurons take; raises UnsupportedOpError, with a module's path."""
+    nodes = live_nodes(program)
+    values, nodes = fold(program, nodes)
+    found = neurons(program, nodes, values)
+    steps = {neuron.circuit.time_steps for neuron in found.values()}
+    if len(steps) != 1:
+        many = "neurons of " + ", ".join(map(str, sorted(steps))) + " time steps; all must have the same"
+        raise UnsupportedOpError(many if steps else "no neurons that nsim knows by their class names")
+    return _Writer(program, values, found, _measured(found)).written(nodes), steps.pop()
+
+
+def _measured(found: dict[str, Neuron]) -> dict[str, NeuronModel]:
+    """The model of every neuron, by path; those that do the same sums are measured once."""
+    known: dict[Any, NeuronModel] = {}
+    for neuron in found.values():
+        key = neuron.circuit.key()
+        if key not in known:
+            try:
+                known[key] = measure(neuron.circuit)
+            except UnsupportedOpError as error:
+                raise not_a_neuron(neuron.level, error) from None
+    return {path: known[neuron.circuit.key()] for path, neuron in found.items()}
+
+
+class _Writer:
+    """The walk over one program; `to_graph` is its only user."""
+
+    def __init__(
+        self,
+        program: Program,
+        values: dict[str, np.ndarray],
+        found: dict[str, Neuron],
+        models: dict[str, NeuronModel],
+    ) -> None:
+        self.program = program
+        self.values = values
+        self.spikes = {
+            spikes: (neuron, current)
+            for neuron in found.values()
+            for current, spikes in zip(neuron.circuit.currents, neuron.circuit.spikes, strict=True)
+        }
+        self.leaves: dict[str, nn.Module] = {
+            path: MeasuredNeuron(models[path], neuron.circuit.time) for path, neuron in found.items()
+        }
+        self.constants: dict[str, torch.Tensor] = {}
+        self.graph = fx.Graph()
+        self.made: dict[str, fx.Node] = {}
+
+    def written(self, nodes: list[Node]) -> fx.GraphModule:
+        """The whole graph."""
+        for name in self.program.inputs:
+            self.made[name] = self.graph.placeholder(name)
+        for node in nodes:
+            if neuron_level(node) is None:
+                made = self._operation(node)
+                made.meta.setdefault("nn_module_stack", {node.owner.path: None} if node.owner.path else {})
+                self.made[node.outputs[0]] = made
+            else:
+                self._spikes(node)
+        self.graph.output(self.made[self.program.output])
+        module = fx.GraphModule(self._root(), self.graph)
+        module.graph.eliminate_dead_code()
+        return module
+
+    def _root(self) -> nn.Module:
+        """A module that holds the leaves and constants at their paths, parents first."""
+        root = nn.Module()
+        for path in sorted(self.leaves):
+            parent, _, name = path.rpartition(".")
+            _inside(root, parent).add_module(name, self.leaves[path])
+        for path, tensor in self.constants.items():
+            parent, _, name = path.rpartition(".")
+            _inside(root, parent).register_buffer(name, tensor)
+        return root
+
+    def _spikes(self, node: Node) -> None:
+        """A neuron's call, where its spikes come into being."""
+        for name in node.outputs:
+            if name in self.spikes:
+                neuron, current = self.spikes[name]
+                self.made[name] = self._call(neuron.level.path, self._tensor(node, Name(current)))
+
+    def _call(self, path: str, *args: fx.Node) -> fx.Node:
+        made = self.graph.call_module(path, args)
+        made.meta["nn_module_stack"] = {path: None}
+        return made
+
+    def _operation(self, node: Node) -> fx.Node:
+        name, args = operation(node), node.args
+        first = next(iter(args.values()), None)
+        if name in LAYERS:
+            path, module, data = layer(node, self.program, self.values)
+            if str(self.leaves.setdefault(path, module)) != str(module):
+                raise _unsupported(node, f"weights that two different layers read ({path})")
+            return self._call(path, self._tensor(node, args[data]))
+        if name in SAME or name == "dropout":
+            if name in ("to", "_to_copy") and args.get("dtype") not in (None, *FLOATS):
+                raise _unsupported(node, f"a change to torch type {args['dtype']}, which rounds")
+            return self._tensor(node, first)
+        x = self._tensor(node, first) if isinstance(first, Name) else None
+        if x is not None and name in METHODS:
+            more = [self._plain(node, key) for key in METHODS[name].split() if key in args]
+            return self.graph.call_method(name, (x, *(more[0] if name == "expand" else more)))
+        if name in FUNCTIONS and args.get("alpha", 1) == 1 and not args.get("rounding_mode"):
+            return self._two(node, name)
+        if x is not None and name in OVER_TIME and len(args.get("dim") or ()) == 1 and not args.get("keepdim"):
+            return self.graph.call_method(name, (x, self._dim(node, args["dim"][0])))
+        if x is not None and name == "select" and self._dim(node, args["dim"]) == 0:
+            return self.graph.call_function(operator.getitem, (x, args["index"]))
+        if x is not None and name == "silu":
+            return self._swish(node, x)
+        if x is not None and name == "upsample_nearest2d":
+            return self._upsampled(node, x)
+        if name in ("cat", "stack"):
+            tensors = [self._tensor(node, t) for t in args["tensors"]]
+            return self.graph.call_function(getattr(torch, name), (tensors, self._dim(node, args.get("dim", 0), tensors)))
+        raise _unsupported(node, f"operation {node.target}")
+
+    def _two(self, node: Node, name: str) -> fx.Node:
+        """A sum, product or quotient of two; a Swish where its module says that the product is one."""
+        left, right = (
+            self._tensor(node, a) if isinstance(a, Name) else a for a in (node.args["self"], node.args["other"])
+        )
+        for x, gate in ((left, right), (right, left)):
+            sigmoid = isinstance(gate, fx.Node) and gate.target == "sigmoid" and gate.args == (x,)
+            if name == "mul" and sigmoid and node.owner.kind in SWISH:
+                return self._swish(node, x)
+        return self.graph.call_function(FUNCTIONS[name], (left, right))
+
+    def _swish(self, node: Node, x: fx.Node) -> fx.Node:
+        if node.owner.kind not in SWISH:
+            return self.graph.call_function(nn.functional.silu, (x,))
+        self.leaves[node.owner.path] = nn.SiLU()
+        return self._call(node.owner.path, x)
+
+    def _upsampled(self, node: Node, x: fx.Node) -> fx.Node:
+        """Nearest up-sampling, by the factor between the shapes."""
+        before, after = (self.program.shapes[n][2:] for n in (node.args["input"].text, node.outputs[0]))
+        factors = {a / b for a, b in zip(after, before, strict=True)}
+        if len(factors) != 1:
+            raise _unsupported(node, f"up-sampling from {list(before)} to {list(after)}")
+        return self.graph.call_function(
+            nn.functional.interpolate, (x,), {"scale_factor": factors.pop(), "mode": "nearest"}
+        )
+
+    def _tensor(self, node: Node, name: Any) -> fx.Node:
+        """The node of a value; numbers that were worked out are held as constants."""
+        if not isinstance(name, Name):
+            raise _unsupported(node, f"operation {node.target} on what is no tensor")
+        if name.text not in self.made and name.text in self.values:
+            path = self.program.paths.get(name.text) or join_path(node.owner.path, name.text)
+            self.constants[path] = torch.from_numpy(np.array(self.values[name.text]))
+            self.made[name.text] = self.graph.get_attr(path)
+        if name.text not in self.made:
+            raise _unsupported(node, f"{name.text}, which a neuron keeps for itself,")
+        return self.made[name.text]
+
+    def _plain(self, node: Node, key: str) -> Any:
+        """An argument that is sizes or axes, axes counted from the front."""
+        given = node.args[key]
+        if key == "dim" and operation(node) == "unsqueeze":
+            return given % (self._rank(node) + 1)
+        return self._dim(node, given) if key in ("dim", "start_dim", "end_dim") and given is not None else given
+
+    def _dim(self, node: Node, dim: int, tensors: list[fx.Node] | None = None) -> int:
+        rank = len(self.program.shapes[node.outputs[0]]) if tensors else self._rank(node)
+        return dim % rank
+
+    def _rank(self, node: Node) -> int:
+        return len(self.program.shapes[node.names[0]])
+
+
+def _inside(root: nn.Module, path: str) -> nn.Module:
+    """The module at a path, made where there is none."""
+    for name in filter(None, path.split(".")):
+        if name not in root._modules:
+            root.add_module(name, nn.Module())
+        root = root.get_submodule(name)
+    return root
+
+
+def _unsupported(node: Node, what: str) -> UnsupportedOpError:
+    where = f"{node.owner.path} ({node.owner.kind})" if node.owner.path else "the model's forward"
+    return UnsupportedOpError(
+        f"{where}: {what} of a torch.export program has no place in a Network; write it with torch's layers "
+        "and IF/LIF neurons, or give the module that was exported, package.module:function"
+    )
