@@ -171,6 +171,8 @@ class _Writer:
             sigmoid = isinstance(gate, fx.Node) and gate.target == "sigmoid" and gate.args == (x,)
             if name == "mul" and sigmoid and node.owner.kind in SWISH:
                 return self._swish(node, x)
+        if name == "add" and not isinstance(right, fx.Node):
+            left, right = right, left  # as ``0 + x``, which begins a sum over steps
         return self.graph.call_function(FUNCTIONS[name], (left, right))
 
     def _swish(self, node: Node, x: fx.Node) -> fx.Node:
