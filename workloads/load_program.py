@@ -8,7 +8,7 @@ from nsim.errors import UnsupportedOpError
 from nsim.frontends.load import sha256
 from nsim.frontends.lower import lower_graph
 from nsim.frontends.model import Model
-from nsim.frontends.pt2.archive import read_program
+from nsim.frontends.pt2.archive import read_program, reading
 from nsim.frontends.pt2.graph import to_graph
 from nsim.workloads.samplers import DEFAULT_SAMPLER
 
@@ -20,14 +20,12 @@ def load_program(path: Path) -> Model:
     UnsupportedOpError, with the file and the module's path, for what has no place in a Network.
     """
     program = read_program(path)
-    try:
+    with reading(path):
         shape = program.shapes[program.inputs[0]] if program.inputs else ()
         if len(shape) != 4:
             raise UnsupportedOpError(f"its first input is {list(shape)}, not an image [B, C, H, W]")
         graph, time_steps = to_graph(program)
         network = lower_graph(graph, (shape[1], shape[2], shape[3]), time_steps, path.stem, shape[0])
-    except UnsupportedOpError as error:
-        raise UnsupportedOpError(f"{path}: {error}") from None
     return Model(
         name=path.stem,
         workload="torch.export program",

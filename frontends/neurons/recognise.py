@@ -22,11 +22,6 @@ def is_neuron(module: Any) -> bool:
     return _find(module) is not None
 
 
-def knows_class(name: str) -> bool:
-    """True for the name of a neuron class, be it a refused one; base classes' names may be anyone's."""
-    return any(name in dialect.readers or name in dialect.refused for dialect in DIALECTS)
-
-
 def neuron_call(module: Any, path: str) -> NeuronCall:
     """Where the module at ``path`` has time, and what it returns."""
     dialect, _ = _found(module, path)

@@ -6,8 +6,12 @@ Sizes that a program leaves open (dynamic shapes) are those of the example it wa
 from __future__ import annotations
 
 import json
+import keyword
+import re
 import zipfile
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,8 +26,24 @@ GRAPH_BEFORE = "serialized_exported_program.json"
 CONFIGS = {"weights": "model_weights_config.json", "constants": "model_constants_config.json"}
 DTYPES = {1: "u1", 2: "i1", 3: "<i2", 4: "<i4", 5: "<i8", 6: "<f2", 7: "<f4", 8: "<f8", 12: "?"}
 """torch's numbers of its types; the others are no types of a denoiser's weights."""
+DAMAGE = (
+    zipfile.BadZipFile,
+    zlib.error,
+    OSError,
+    LookupError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    MemoryError,
+    RecursionError,
+)
+"""What Python raises at content that is not what it should be."""
 FLOATS = frozenset({6, 7, 8, 13})
 Shape = tuple[int, ...]
+
+
+PATH = re.compile(r"[\w.-]*")
+"""What a name or a module path may be: torch.fx writes them into Python text, so no more is let in."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +51,10 @@ class Name:
     """A value of the program, by its name."""
 
     text: str
+
+    def __post_init__(self) -> None:
+        if not self.text.isidentifier() or keyword.iskeyword(self.text):
+            raise ValueError(f"a value called {self.text!r}")
 
 
 @dataclass(frozen=True)
@@ -88,27 +112,32 @@ def is_program(path: Path) -> bool:
         return False
 
 
-def read_program(path: Path) -> Program:
-    """Read the archive; raises ModelFileError for a damaged one, UnsupportedOpError for what cannot be had."""
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """What goes wrong in reading a program, said of its file: ModelFileError, or UnsupportedOpError."""
     try:
-        with zipfile.ZipFile(path) as archive:
-            graph = next((name for name in archive.namelist() if name.endswith(GRAPH)), None)
-            if graph is None:
-                raise UnsupportedOpError(
-                    f"{path}: a torch.export program of an old torch, whose weights are pickled; "
-                    "export it again with torch 2.13"
-                )
-            content = json.loads(archive.read(graph))["graph_module"]
-            root = graph.removesuffix(GRAPH)
-            stored = {kind: _tensors(archive, f"{root}data/{kind}/", CONFIGS[kind]) for kind in CONFIGS}
-            return _program(content["graph"], content["signature"], stored)
-    except (zipfile.BadZipFile, zlib.error, OSError, LookupError, ValueError, TypeError, AttributeError) as error:
+        yield
+    except UnsupportedOpError as error:
+        raise UnsupportedOpError(f"{path}: {error}") from None
+    except DAMAGE as error:
         raise ModelFileError(
             f"{path}: a torch.export program that is damaged, or written in a way nsim does not know "
             f"({type(error).__name__}: {error}); export it again with torch 2.13"
         ) from None
-    except UnsupportedOpError as error:
-        raise UnsupportedOpError(f"{path}: {error}".replace(f"{path}: {path}", str(path))) from None
+
+
+def read_program(path: Path) -> Program:
+    """Read the archive; see `reading` for what it raises."""
+    with reading(path), zipfile.ZipFile(path) as archive:
+        graph = next((name for name in archive.namelist() if name.endswith(GRAPH)), None)
+        if graph is None:
+            raise UnsupportedOpError(
+                "a torch.export program of an old torch, whose weights are pickled; export it again with torch 2.13"
+            )
+        content = json.loads(archive.read(graph))["graph_module"]
+        root = graph.removesuffix(GRAPH)
+        stored = {kind: _tensors(archive, f"{root}data/{kind}/", CONFIGS[kind]) for kind in CONFIGS}
+        return _program(content["graph"], content["signature"], stored)
 
 
 def _tensors(archive: zipfile.ZipFile, folder: str, config: str) -> dict[str, np.ndarray]:
@@ -143,7 +172,7 @@ def _program(graph: dict, signature: dict, stored: dict[str, dict[str, np.ndarra
             raise UnsupportedOpError(f"an input of kind {kind!r}; a denoiser takes tensors only")
         name, path = what["arg"]["name"], what[f"{kind}_name"]
         held = stored["weights"] if path in stored["weights"] else stored["constants"]
-        tensors[name], paths[name] = held[path], path
+        tensors[name], paths[name] = held[path], _path(path)
         parameters += held[path].size if kind == "parameter" else 0
     outputs = []
     for spec in signature["output_specs"]:
@@ -168,7 +197,7 @@ def _program(graph: dict, signature: dict, stored: dict[str, dict[str, np.ndarra
 def _tensor_input(arg: dict) -> str:
     if "as_tensor" not in arg:
         raise UnsupportedOpError(f"an input or output that is no tensor ({next(iter(arg))})")
-    return str(arg["as_tensor"]["name"])
+    return Name(arg["as_tensor"]["name"]).text
 
 
 def _node(node: dict, sizes: dict[str, int]) -> Node:
@@ -176,9 +205,9 @@ def _node(node: dict, sizes: dict[str, int]) -> Node:
     for output in node["outputs"]:
         ((kind, value),) = output.items()
         if kind in ("as_tensor", "as_sym_float"):
-            outputs.append(value.get("name") or value["as_name"])
+            outputs.append(Name(value.get("name") or value["as_name"]).text)
         elif kind == "as_tensors":
-            outputs.extend(v["name"] for v in value)
+            outputs.extend(Name(v["name"]).text for v in value)
     args = {entry["name"]: _argument(entry["arg"], sizes) for entry in node["inputs"]}
     stack = node["metadata"].get("nn_module_stack", "")
     levels = tuple(_level(text) for text in stack.split(";") if text) or (Level("", "", ""),)
@@ -188,7 +217,13 @@ def _node(node: dict, sizes: dict[str, int]) -> Node:
 def _level(text: str) -> Level:
     call, _, rest = text.partition(",")
     path, _, qualified = rest.rpartition(",")
-    return Level(call, path.partition("@")[0], qualified.rpartition(".")[2])
+    return Level(call, _path(path.partition("@")[0]), qualified.rpartition(".")[2])
+
+
+def _path(text: str) -> str:
+    if PATH.fullmatch(text) is None:
+        raise ValueError(f"a module path {text!r}")
+    return text
 
 
 def _argument(arg: dict, sizes: dict[str, int]) -> Any:

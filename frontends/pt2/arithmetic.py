@@ -165,6 +165,7 @@ OPERATIONS: dict[str, tuple[Callable, str]] = {
     "sj_lif": (_play_lif, "x v tau decay_input threshold reset"),
 }
 """What each is, and the names of its arguments, in torch's schema (``sj_``: in SpikingJelly 2's)."""
+COMPARISONS = frozenset({"ge", "gt", "le", "lt", "heaviside"})
 SIZES = frozenset({"dim", "index", "size", "sizes", "shape", "start_dim", "end_dim", "dtype", "alpha"})
 """Arguments that say where, and are no numbers of the arithmetic."""
 IGNORED = frozenset({"_assert_tensor_metadata", "_assert_scalar", "sym_size", "sym_constrain_range_for_size"})
@@ -181,9 +182,15 @@ def writes(node: Node) -> bool:
     return operation(node).endswith("_") or "out" in node.args
 
 
+def fires(node: Node) -> bool:
+    """True for an operation that may be a threshold's."""
+    return operation(node) in COMPARISONS or operation(node).startswith("sj_")
+
+
 def is_known(node: Node) -> bool:
     """True for an operation that can be worked out."""
-    return operation(node).removesuffix("_") in OPERATIONS or operation(node) in OPERATIONS
+    name = operation(node)
+    return name in OPERATIONS or name.removesuffix("_") in OPERATIONS or name == "sj_plif"
 
 
 def evaluate(node: Node, values: Mapping[str, Array], exact: bool) -> list[Array]:

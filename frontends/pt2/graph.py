@@ -1,7 +1,6 @@
 """A torch.export program as an fx graph of torch layers, functions and neurons, such as tracing gives.
 
-Every operation keeps the module path it was recorded in. What belongs to a neuron module, by its class name,
-becomes one `MeasuredNeuron`.
+Every operation keeps the module path it was recorded in. What belongs to a neuron becomes one `MeasuredNeuron`.
 """
 
 from __future__ import annotations
@@ -16,13 +15,11 @@ from torch import fx, nn
 
 from nsim.errors import UnsupportedOpError
 from nsim.frontends.builder import join_path
-from nsim.frontends.network import NeuronModel
 from nsim.frontends.neurons.measured import MeasuredNeuron
 from nsim.frontends.pt2.archive import FLOATS, Name, Node, Program
 from nsim.frontends.pt2.arithmetic import SAME, operation
-from nsim.frontends.pt2.groups import Neuron, fold, live_nodes, neuron_level, neurons, not_a_neuron
-from nsim.frontends.pt2.layers import LAYERS, layer
-from nsim.frontends.pt2.measure import measure
+from nsim.frontends.pt2.groups import Found, find_neurons, fold, live_nodes, within
+from nsim.frontends.pt2.layers import LAYERS, STATE, layer
 
 METHODS = {
     "unsqueeze": "dim",
@@ -46,48 +43,32 @@ SWISH = frozenset({"Swish", "SiLU"})
 def to_graph(program: Program) -> tuple[fx.GraphModule, int]:
     """The graph, and the time steps that its neurons take; raises UnsupportedOpError, with a module's path."""
     nodes = live_nodes(program)
-    values, nodes = fold(program, nodes)
-    found = neurons(program, nodes, values)
+    found = find_neurons(program, nodes)
     steps = {neuron.circuit.time_steps for neuron in found.values()}
     if len(steps) != 1:
-        many = "neurons of " + ", ".join(map(str, sorted(steps))) + " time steps; all must have the same"
-        raise UnsupportedOpError(many if steps else "no neurons that nsim knows by their class names")
-    return _Writer(program, values, found, _measured(found)).written(nodes), steps.pop()
-
-
-def _measured(found: dict[str, Neuron]) -> dict[str, NeuronModel]:
-    """The model of every neuron, by path; those that do the same sums are measured once."""
-    known: dict[Any, NeuronModel] = {}
-    for neuron in found.values():
-        key = neuron.circuit.key()
-        if key not in known:
-            try:
-                known[key] = measure(neuron.circuit)
-            except UnsupportedOpError as error:
-                raise not_a_neuron(neuron.level, error) from None
-    return {path: known[neuron.circuit.key()] for path, neuron in found.items()}
+        many = "neurons of " + " and ".join(map(str, sorted(steps))) + " time steps; all must have the same"
+        raise UnsupportedOpError(many if steps else "no neurons, which are modules of their own, in it")
+    values, nodes = fold(program, nodes, found)
+    return _Writer(program, values, found).written(nodes), steps.pop()
 
 
 class _Writer:
     """The walk over one program; `to_graph` is its only user."""
 
-    def __init__(
-        self,
-        program: Program,
-        values: dict[str, np.ndarray],
-        found: dict[str, Neuron],
-        models: dict[str, NeuronModel],
-    ) -> None:
+    def __init__(self, program: Program, values: dict[str, np.ndarray], found: Found) -> None:
         self.program = program
         self.values = values
+        self.found = found
         self.spikes = {
-            spikes: (neuron, current)
-            for neuron in found.values()
+            spikes: (path, current)
+            for path, neuron in found.items()
             for current, spikes in zip(neuron.circuit.currents, neuron.circuit.spikes, strict=True)
         }
         self.leaves: dict[str, nn.Module] = {
-            path: MeasuredNeuron(models[path], neuron.circuit.time) for path, neuron in found.items()
+            path: MeasuredNeuron(neuron.model, neuron.circuit.time) for path, neuron in found.items()
         }
+        self.layers: dict[str, tuple[str, ...]] = {}
+        """What was made at each path, and of which weights."""
         self.constants: dict[str, torch.Tensor] = {}
         self.graph = fx.Graph()
         self.made: dict[str, fx.Node] = {}
@@ -97,12 +78,12 @@ class _Writer:
         for name in self.program.inputs:
             self.made[name] = self.graph.placeholder(name)
         for node in nodes:
-            if neuron_level(node) is None:
-                made = self._operation(node)
-                made.meta.setdefault("nn_module_stack", {node.owner.path: None} if node.owner.path else {})
-                self.made[node.outputs[0]] = made
-            else:
+            if within(node, self.found):
                 self._spikes(node)
+                continue
+            made = self._operation(node)
+            made.meta.setdefault("nn_module_stack", {node.owner.path: None} if node.owner.path else {})
+            self.made[node.outputs[0]] = made
         self.graph.output(self.made[self.program.output])
         module = fx.GraphModule(self._root(), self.graph)
         module.graph.eliminate_dead_code()
@@ -123,8 +104,8 @@ class _Writer:
         """A neuron's call, where its spikes come into being."""
         for name in node.outputs:
             if name in self.spikes:
-                neuron, current = self.spikes[name]
-                self.made[name] = self._call(neuron.level.path, self._tensor(node, Name(current)))
+                path, current = self.spikes[name]
+                self.made[name] = self._call(path, self._tensor(node, Name(current)))
 
     def _call(self, path: str, *args: fx.Node) -> fx.Node:
         made = self.graph.call_module(path, args)
@@ -136,10 +117,12 @@ class _Writer:
         first = next(iter(args.values()), None)
         if name in LAYERS:
             path, module, data = layer(node, self.program, self.values)
-            if str(self.leaves.setdefault(path, module)) != str(module):
+            key = (str(module), *(args[k].text for k in STATE if isinstance(args.get(k), Name)))
+            if self.layers.setdefault(path, key) != key:
                 raise _unsupported(node, f"weights that two different layers read ({path})")
+            self.leaves[path] = module
             return self._call(path, self._tensor(node, args[data]))
-        if name in SAME or name == "dropout":
+        if name in SAME or (name == "dropout" and not args["train"]):
             if name in ("to", "_to_copy") and args.get("dtype") not in (None, *FLOATS):
                 raise _unsupported(node, f"a change to torch type {args['dtype']}, which rounds")
             return self._tensor(node, first)
@@ -149,7 +132,12 @@ class _Writer:
             return self.graph.call_method(name, (x, *(more[0] if name == "expand" else more)))
         if name in FUNCTIONS and args.get("alpha", 1) == 1 and not args.get("rounding_mode"):
             return self._two(node, name)
-        if x is not None and name in OVER_TIME and len(args.get("dim") or ()) == 1 and not args.get("keepdim"):
+        if (
+            x is not None
+            and name in OVER_TIME
+            and len(args.get("dim") or ()) == 1
+            and not args.get("keepdim")
+        ):
             return self.graph.call_method(name, (x, self._dim(node, args["dim"][0])))
         if x is not None and name == "select" and self._dim(node, args["dim"]) == 0:
             return self.graph.call_function(operator.getitem, (x, args["index"]))
@@ -159,13 +147,16 @@ class _Writer:
             return self._upsampled(node, x)
         if name in ("cat", "stack"):
             tensors = [self._tensor(node, t) for t in args["tensors"]]
-            return self.graph.call_function(getattr(torch, name), (tensors, self._dim(node, args.get("dim", 0), tensors)))
+            return self.graph.call_function(
+                getattr(torch, name), (tensors, self._dim(node, args.get("dim", 0), tensors))
+            )
         raise _unsupported(node, f"operation {node.target}")
 
     def _two(self, node: Node, name: str) -> fx.Node:
         """A sum, product or quotient of two; a Swish where its module says that the product is one."""
         left, right = (
-            self._tensor(node, a) if isinstance(a, Name) else a for a in (node.args["self"], node.args["other"])
+            self._tensor(node, a) if isinstance(a, Name) else a
+            for a in (node.args["self"], node.args["other"])
         )
         for x, gate in ((left, right), (right, left)):
             sigmoid = isinstance(gate, fx.Node) and gate.target == "sigmoid" and gate.args == (x,)
@@ -208,7 +199,9 @@ class _Writer:
         given = node.args[key]
         if key == "dim" and operation(node) == "unsqueeze":
             return given % (self._rank(node) + 1)
-        return self._dim(node, given) if key in ("dim", "start_dim", "end_dim") and given is not None else given
+        return (
+            self._dim(node, given) if key in ("dim", "start_dim", "end_dim") and given is not None else given
+        )
 
     def _dim(self, node: Node, dim: int, tensors: list[fx.Node] | None = None) -> int:
         rank = len(self.program.shapes[node.outputs[0]]) if tensors else self._rank(node)

@@ -1,32 +1,29 @@
-"""A program's neurons: the nodes of each neuron module, and what is worked out of numbers alone."""
+"""The neurons of a program: stretches of arithmetic that a module holds for itself, and that measure as one."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from nsim.errors import UnsupportedOpError
+from nsim.frontends.network import NeuronModel
 from nsim.frontends.neurons import TimeAxis
-from nsim.frontends.neurons.recognise import knows_class
-from nsim.frontends.pt2.archive import Level, Name, Node, Program
-from nsim.frontends.pt2.arithmetic import IGNORED, Array, evaluate, is_known, operation, writes
-from nsim.frontends.pt2.measure import Circuit
+from nsim.frontends.pt2.archive import Level, Node, Program
+from nsim.frontends.pt2.arithmetic import IGNORED, Array, evaluate, fires, is_known, operation, writes
+from nsim.frontends.pt2.measure import Circuit, measure
 
 RESHAPES = frozenset({"view", "reshape", "unflatten"})
+Found = dict[str, "Neuron"]
 
 
 @dataclass(frozen=True, eq=False)
 class Neuron:
-    """A neuron module of a program: its circuit, and what it was called."""
+    """A neuron module of a program."""
 
-    level: Level
     circuit: Circuit
-
-
-def neuron_level(node: Node) -> Level | None:
-    """The neuron module that a node belongs to, by the module's class name."""
-    return next((level for level in node.levels if level.path and knows_class(level.kind)), None)
+    model: NeuronModel
 
 
 def live_nodes(program: Program) -> list[Node]:
@@ -41,7 +38,14 @@ def live_nodes(program: Program) -> list[Node]:
     return kept[::-1]
 
 
-def fold(program: Program, nodes: Sequence[Node]) -> tuple[dict[str, Array], list[Node]]:
+def within(node: Node, paths: Collection[str]) -> bool:
+    """True for a node of one of these modules."""
+    return any(level.path in paths for level in node.levels)
+
+
+def fold(
+    program: Program, nodes: Sequence[Node], neurons: Collection[str]
+) -> tuple[dict[str, Array], list[Node]]:
     """Values that follow from parameters and numbers alone, and the nodes that are left.
 
     Of a neuron's nodes only single numbers are worked out: its states have the size of its currents.
@@ -49,85 +53,120 @@ def fold(program: Program, nodes: Sequence[Node]) -> tuple[dict[str, Array], lis
     values, left = dict(program.tensors), []
     for node in nodes:
         known = all(name in values for name in node.names) and is_known(node)
-        if known and neuron_level(node) is not None:
+        if known and within(node, neurons):
             known = all(len(s) <= 1 and math.prod(s) <= 1 for s in map(program.shapes.get, node.outputs) if s)
         if not known:
             left.append(node)
             continue
         numbers = {name: values[name] for name in node.names}
         floats = {name: v.astype(float) if v.dtype.kind == "f" else v for name, v in numbers.items()}
-        values.update(zip(node.outputs, evaluate(node, floats, False), strict=False))
+        values.update(zip(node.outputs, evaluate(node, floats, exact=False), strict=False))
     return values, left
 
 
-def neurons(program: Program, nodes: Sequence[Node], values: dict[str, Array]) -> dict[str, Neuron]:
-    """The neuron modules of a program, by path; raises UnsupportedOpError, naming it, for what is none."""
-    groups: dict[str, list[Node]] = {}
-    for node in nodes:
-        level = neuron_level(node)
-        if level is not None:
-            groups.setdefault(level.path, []).append(node)
-    readers: dict[str, set[str]] = {program.output: {""}}
-    for node in nodes:
-        level = neuron_level(node)
-        for name in node.names:
-            readers.setdefault(name, set()).add("" if level is None else level.path)
-    found = {}
-    for path, members in groups.items():
-        level = neuron_level(members[0])
-        assert level is not None
-        try:
-            found[path] = Neuron(level, _circuit(program, path, members, values, readers))
-        except UnsupportedOpError as error:
-            raise not_a_neuron(level, error) from None
+def find_neurons(program: Program, nodes: Sequence[Node]) -> Found:
+    """The neuron modules of a program, by path; class names do not matter.
+
+    A module is looked at where something in it is compared with a threshold, and where all that it holds is
+    arithmetic: the innermost first, which may be a surrogate function that keeps no state and so is none,
+    then the modules around it. Raises UnsupportedOpError, naming the module, where none is a neuron.
+    """
+    members = _members(nodes)
+    plain = {path for path, held in members.items() if all(map(is_known, held))}
+    tried = {level.path for node in nodes if fires(node) for level in node.levels} & plain
+    values, left = fold(program, nodes, tried)
+    members = _members(left)
+    known: dict[Any, NeuronModel | UnsupportedOpError] = {}
+    found: Found = {}
+    for node in left:
+        chain = [level for level in reversed(node.levels) if level.path in tried]
+        if not chain or not fires(node) or within(node, found):
+            continue
+        viable: list[str] = []
+        error: UnsupportedOpError | None = None
+        for level in chain:
+            if any(path.startswith(f"{level.path}.") for path in found.keys() - set(viable)):
+                break
+            try:
+                circuit = _circuit(program, level.path, members[level.path], left, values)
+                found[level.path] = Neuron(circuit, _model(circuit, known))
+            except UnsupportedOpError as refused:
+                error = _not_a_neuron(level, refused)
+                continue
+            viable.append(level.path)
+            if circuit.time_steps > 1:
+                break
+        for path in viable[:-1]:  # in one step a surrogate function cannot be told from its neuron
+            del found[path]
+        if not viable and error is not None:
+            raise error
     return found
 
 
-def not_a_neuron(level: Level, why: UnsupportedOpError | str) -> UnsupportedOpError:
-    """The error for a module that should be a neuron."""
+def _members(nodes: Sequence[Node]) -> dict[str, list[Node]]:
+    """The nodes of every module, those of the modules inside it too."""
+    members: dict[str, list[Node]] = {}
+    for node in nodes:
+        for path in dict.fromkeys(level.path for level in node.levels if level.path):
+            members.setdefault(path, []).append(node)
+    return members
+
+
+def _model(circuit: Circuit, known: dict[Any, NeuronModel | UnsupportedOpError]) -> NeuronModel:
+    """The circuit's model; circuits that do the same sums are measured once."""
+    key = circuit.key()
+    if key not in known:
+        try:
+            known[key] = measure(circuit)
+        except UnsupportedOpError as error:
+            known[key] = error
+    model = known[key]
+    if isinstance(model, UnsupportedOpError):
+        raise model
+    return model
+
+
+def _not_a_neuron(level: Level, why: UnsupportedOpError) -> UnsupportedOpError:
     return UnsupportedOpError(
-        f"{level.path}: {level.kind}: {why}; give the module that was exported, package.module:function, "
-        "and its state dict (--weights FILE)"
+        f"{level.path}: {level.kind}: {why}; if nsim knows the class, give the module that was exported, "
+        "package.module:function, and its state dict (--weights FILE)"
     )
 
 
 def _circuit(
-    program: Program,
-    path: str,
-    members: list[Node],
-    values: dict[str, Array],
-    readers: dict[str, set[str]],
+    program: Program, path: str, members: list[Node], nodes: Sequence[Node], values: dict[str, Array]
 ) -> Circuit:
+    """The arithmetic of the module at ``path``, all its calls together."""
+    read_elsewhere = {program.output, *(n for node in nodes if not within(node, (path,)) for n in node.names)}
     calls: dict[str, list[Node]] = {}
     for node in members:
         calls.setdefault(next(level.call for level in node.levels if level.path == path), []).append(node)
     made = {name for node in members for name in node.outputs}
     currents, spikes = [], []
-    for nodes in calls.values():
-        read = dict.fromkeys(n for node in nodes for n in node.names if n not in made and n not in values)
-        given = dict.fromkeys(n for node in nodes for n in node.outputs if readers.get(n, set()) - {path})
+    for held in calls.values():
+        read = dict.fromkeys(n for node in held for n in node.names if n not in made and n not in values)
+        given = dict.fromkeys(n for node in held for n in node.outputs if n in read_elsewhere)
         if len(read) != 1 or len(given) != 1:
             raise UnsupportedOpError(
-                f"takes {len(read)} tensors and gives {len(given)} in a call, where a neuron takes a current and "
-                "gives spikes"
+                f"a call of it takes {len(read)} tensors and gives {len(given)}, not a current and spikes"
             )
         currents.append(*read)
         spikes.append(*given)
     shape = program.shapes[currents[0]]
     time, steps = _time(program, members, currents)
     if len(shape) < 2 + (time in ("first", "second")):
-        raise UnsupportedOpError(f"takes a current of shape {list(shape)}, not a map for every image")
-    read = {name: values[name] for node in members for name in node.names if name in values}
-    constants = {}
-    for name, value in read.items():
-        if value.size == 0 or (value != value.flat[0]).any():
-            raise UnsupportedOpError(
-                f"reads {value.size} numbers of shape {list(value.shape)} that differ; nsim plays one for the layer"
-            )
-        constants[name] = float(value.flat[0])
-    return Circuit(
-        tuple(_with_tau(node, constants) for node in members), constants, tuple(currents), tuple(spikes), time, steps, shape
-    )
+        raise UnsupportedOpError(f"it takes a current of shape {list(shape)}, not a map for every image")
+    constants = {name: _constant(values[name]) for node in members for name in node.names if name in values}
+    held = tuple(_with_tau(node, constants) for node in members)
+    return Circuit(held, constants, tuple(currents), tuple(spikes), time, steps, shape)
+
+
+def _constant(value: Array) -> float:
+    if value.size == 0 or (value != value.flat[0]).any():
+        raise UnsupportedOpError(
+            f"it reads {value.size} different numbers of shape {list(value.shape)}, where nsim plays one for the layer"
+        )
+    return float(value.flat[0])
 
 
 def _time(program: Program, members: list[Node], currents: list[str]) -> tuple[TimeAxis, int]:
@@ -146,8 +185,8 @@ def _time(program: Program, members: list[Node], currents: list[str]) -> tuple[T
         if source in fused and dim == 1:
             return "fused", steps
         if source == current and dim < 2:
-            return ("first", "second")[dim], steps
-        raise UnsupportedOpError(f"picks its steps from axis {dim} of {list(program.shapes[source])}")
+            return ("first", "second")[dim], steps  # type: ignore[return-value]
+        raise UnsupportedOpError(f"it picks its steps from axis {dim} of {list(program.shapes[source])}")
     return "none", 1
 
 

@@ -55,11 +55,15 @@ def _made(node: Node, shapes: dict[str, tuple[int, ...]]) -> nn.Module:
         return nn.Embedding(*weight, device=META)
     if name == "group_norm":
         channels = weight[0] if weight else int(args["num_groups"])
-        return nn.GroupNorm(int(args["num_groups"]), channels, args.get("eps", 1e-5), bool(weight), device=META)
+        return nn.GroupNorm(
+            int(args["num_groups"]), channels, args.get("eps", 1e-5), bool(weight), device=META
+        )
     if name == "layer_norm":
         return nn.LayerNorm(args["normalized_shape"], args.get("eps", 1e-5), bool(weight), device=META)
     if args["training"]:
-        raise UnsupportedOpError(f"{node.owner.path}: BatchNorm of a batch's own statistics; export module.eval()")
+        raise UnsupportedOpError(
+            f"{node.owner.path}: BatchNorm of a batch's own statistics; export module.eval()"
+        )
     channels = shapes["running_mean"][0]
     return nn.BatchNorm2d(channels, args["eps"], affine=bool(weight), device=META)
 
@@ -70,7 +74,9 @@ def _convolution(node: Node, weight: tuple[int, ...], bias: bool) -> nn.Module:
     groups = args.get("groups", 1)
     ends = (weight[0], weight[1] * groups) if name == "conv_transpose2d" else (weight[1] * groups, weight[0])
     keys = ("stride", "padding", "output_padding", "dilation")
-    geometry = {key: tuple(args[key]) if isinstance(args[key], list) else args[key] for key in keys if key in args}
+    geometry = {
+        key: tuple(args[key]) if isinstance(args[key], list) else args[key] for key in keys if key in args
+    }
     return kind(*ends, weight[2:], groups=groups, bias=bias, device=META, **geometry)
 
 

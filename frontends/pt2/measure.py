@@ -90,7 +90,11 @@ class Circuit:
             return plain(self._size(x, (0,))) if key in ("size", "sizes", "shape") else plain(x)
 
         nodes = [
-            (n.target, tuple((k, sized(k, x)) for k, x in n.args.items()), tuple(plain(Name(o)) for o in n.outputs))
+            (
+                n.target,
+                tuple((k, sized(k, x)) for k, x in n.args.items()),
+                tuple(plain(Name(o)) for o in n.outputs),
+            )
             for n in self.nodes
         ]
         ends = tuple(plain(Name(name)) for name in (*self.currents, *self.spikes))
@@ -110,7 +114,9 @@ class Circuit:
         values |= {name: np.array(v) for name, v in zip(self.currents, given, strict=True)}
         seen = []
         for node in self.nodes:
-            args = {k: self._size(a, tail) if k in ("size", "sizes", "shape") else a for k, a in node.args.items()}
+            args = {
+                k: self._size(a, tail) if k in ("size", "sizes", "shape") else a for k, a in node.args.items()
+            }
             results = evaluate(Node(node.target, args, node.outputs, node.levels), values, exact)
             values.update(zip(node.outputs, results, strict=False))
             seen.extend(r.copy() for r in results)
@@ -256,18 +262,21 @@ def _candidates(numbers: list[float], edge: float) -> Iterator[Candidate]:
         model = NeuronModel(threshold, reset, None if tau is None else float(tau), decay)
         if abs(threshold - (reset or 0.0) - edge * model.input_factor) > NEAR * max(abs(threshold), 1.0):
             continue
-        kept = 1 if tau is None else 1 - 1 / tau
-        soft = dict.fromkeys((*map(Fraction, numbers), Fraction(threshold) / (kept or 1)))
+        kept = Fraction(1) if tau is None else 1 - 1 / tau
+        soft = dict.fromkeys((*map(Fraction, numbers), Fraction(threshold) / kept))
         for strict, taken in itertools.product((False, True), soft if reset is None else (Fraction(0),)):
             subtract = None if reset is not None or taken == threshold else float(taken)
             yield Candidate(replace(model, strict=strict, subtract=subtract), tau, taken)
 
 
 def _time_constants(x: float) -> Iterator[Fraction]:
-    """Time constants in steps that a number may stand for: itself, 1 over it, or what is kept."""
-    if x >= 1.0:
+    """Time constants in steps that a number may stand for: itself, 1 over it, or what is kept.
+
+    None of one step, with which nothing is kept: so a bare threshold, as in a surrogate function, is none.
+    """
+    if x > 1.0:
         yield Fraction(x)
-    elif x > 0.0:
+    elif 0.0 < x < 1.0:
         yield 1 / Fraction(x)
         yield 1 / (1 - Fraction(x))
 
