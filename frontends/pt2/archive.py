@@ -68,7 +68,7 @@ class Level:
 
 @dataclass(frozen=True)
 class Node:
-    """One operation: ``target`` as ``aten.add.Tensor``, arguments by their names, names of what it returns."""
+    """One operation: ``target`` as ``aten.add.Tensor``, arguments by name, names of what it returns."""
 
     target: str
     args: dict[str, Any]
@@ -132,7 +132,8 @@ def read_program(path: Path) -> Program:
         graph = next((name for name in archive.namelist() if name.endswith(GRAPH)), None)
         if graph is None:
             raise UnsupportedOpError(
-                "a torch.export program of an old torch, whose weights are pickled; export it again with torch 2.13"
+                "a torch.export program of an old torch, whose weights are pickled; "
+                "export it again with torch 2.13"
             )
         content = json.loads(archive.read(graph))["graph_module"]
         root = graph.removesuffix(GRAPH)

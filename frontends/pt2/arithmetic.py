@@ -196,9 +196,10 @@ def is_known(node: Node) -> bool:
 def evaluate(node: Node, values: Mapping[str, Array], exact: bool) -> list[Array]:
     """What a node returns; raises UnsupportedOpError for an operation that is not in the list."""
     name = operation(node)
-    function, names = OPERATIONS.get(name) or OPERATIONS.get(name.removesuffix("_"), (None, ""))
-    if function is None or node.args.get("rounding_mode"):
+    found = OPERATIONS.get(name) or OPERATIONS.get(name.removesuffix("_"))
+    if found is None or node.args.get("rounding_mode"):
         raise UnsupportedOpError(f"operation {node.target}")
+    function, names = found
 
     def value(key: str, given: Any) -> Any:
         if isinstance(given, list):
@@ -210,8 +211,8 @@ def evaluate(node: Node, values: Mapping[str, Array], exact: bool) -> list[Array
 
     given = {key: value(key, node.args[key]) for key in names.split() if key in node.args}
     result = function(*_positional(given, names.split()))
-    if name in ("to", "_to_copy") and getattr(result, "dtype", None) == bool:
-        result = result.astype(object if exact else float)
+    if name in ("to", "_to_copy"):
+        result = result.astype(object if exact else float) if result.dtype.kind == "b" else result
     if "out" in node.args:
         result = _write(values[node.args["out"].text], result)
     elif name.endswith("_") and name not in OPERATIONS:

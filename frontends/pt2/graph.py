@@ -1,6 +1,6 @@
 """A torch.export program as an fx graph of torch layers, functions and neurons, such as tracing gives.
 
-Every operation keeps the module path it was recorded in. What belongs to a neuron becomes one `MeasuredNeuron`.
+Every operation keeps the module path it was recorded in. What belongs to a neuron is one `MeasuredNeuron`.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ SWISH = frozenset({"Swish", "SiLU"})
 
 
 def to_graph(program: Program) -> tuple[fx.GraphModule, int]:
-    """The graph, and the time steps that its neurons take; raises UnsupportedOpError, with a module's path."""
+    """The graph, and the time steps of its neurons; raises UnsupportedOpError, with a module's path."""
     nodes = live_nodes(program)
     found = find_neurons(program, nodes)
     steps = {neuron.circuit.time_steps for neuron in found.values()}
@@ -58,7 +58,7 @@ class _Writer:
     def __init__(self, program: Program, values: dict[str, np.ndarray], found: Found) -> None:
         self.program = program
         self.values = values
-        self.found = found
+        self.neurons = found.keys()
         self.spikes = {
             spikes: (path, current)
             for path, neuron in found.items()
@@ -78,7 +78,7 @@ class _Writer:
         for name in self.program.inputs:
             self.made[name] = self.graph.placeholder(name)
         for node in nodes:
-            if within(node, self.found):
+            if within(node, self.neurons):
                 self._spikes(node)
                 continue
             made = self._operation(node)
@@ -116,50 +116,52 @@ class _Writer:
         name, args = operation(node), node.args
         first = next(iter(args.values()), None)
         if name in LAYERS:
-            path, module, data = layer(node, self.program, self.values)
-            key = (str(module), *(args[k].text for k in STATE if isinstance(args.get(k), Name)))
-            if self.layers.setdefault(path, key) != key:
-                raise _unsupported(node, f"weights that two different layers read ({path})")
-            self.leaves[path] = module
-            return self._call(path, self._tensor(node, args[data]))
+            return self._layer(node)
         if name in SAME or (name == "dropout" and not args["train"]):
-            if name in ("to", "_to_copy") and args.get("dtype") not in (None, *FLOATS):
-                raise _unsupported(node, f"a change to torch type {args['dtype']}, which rounds")
+            if args.get("dtype") not in (None, *FLOATS):
+                raise _unsupported(node, f"a change to torch type {args['dtype']}, which rounds,")
             return self._tensor(node, first)
-        x = self._tensor(node, first) if isinstance(first, Name) else None
-        if x is not None and name in METHODS:
-            more = [self._plain(node, key) for key in METHODS[name].split() if key in args]
-            return self.graph.call_method(name, (x, *(more[0] if name == "expand" else more)))
         if name in FUNCTIONS and args.get("alpha", 1) == 1 and not args.get("rounding_mode"):
             return self._two(node, name)
-        if (
-            x is not None
-            and name in OVER_TIME
-            and len(args.get("dim") or ()) == 1
-            and not args.get("keepdim")
-        ):
-            return self.graph.call_method(name, (x, self._dim(node, args["dim"][0])))
-        if x is not None and name == "select" and self._dim(node, args["dim"]) == 0:
-            return self.graph.call_function(operator.getitem, (x, args["index"]))
-        if x is not None and name == "silu":
-            return self._swish(node, x)
-        if x is not None and name == "upsample_nearest2d":
-            return self._upsampled(node, x)
         if name in ("cat", "stack"):
             tensors = [self._tensor(node, t) for t in args["tensors"]]
-            return self.graph.call_function(
-                getattr(torch, name), (tensors, self._dim(node, args.get("dim", 0), tensors))
-            )
-        raise _unsupported(node, f"operation {node.target}")
+            dim = args.get("dim", 0) % len(self.program.shapes[node.outputs[0]])
+            return self.graph.call_function(getattr(torch, name), (tensors, dim))
+        made = self._of_one(node, self._tensor(node, first)) if isinstance(first, Name) else None
+        if made is None:
+            raise _unsupported(node, f"operation {node.target}")
+        return made
+
+    def _of_one(self, node: Node, x: fx.Node) -> fx.Node | None:
+        """What is done to one tensor; None for what has no counterpart."""
+        name, args = operation(node), node.args
+        if name in METHODS:
+            more = [self._plain(node, key) for key in METHODS[name].split() if key in args]
+            return self.graph.call_method(name, (x, *(more[0] if name == "expand" else more)))
+        if name in OVER_TIME and len(args.get("dim") or ()) == 1 and not args.get("keepdim"):
+            return self.graph.call_method(name, (x, self._dim(node, args["dim"][0])))
+        if name == "select" and self._dim(node, args["dim"]) == 0:
+            return self.graph.call_function(operator.getitem, (x, args["index"]))
+        if name == "silu":
+            return self._swish(node, x)
+        return self._upsampled(node, x) if name == "upsample_nearest2d" else None
+
+    def _layer(self, node: Node) -> fx.Node:
+        path, module, data = layer(node, self.program, self.values)
+        key = (str(module), *(node.args[k].text for k in STATE if isinstance(node.args.get(k), Name)))
+        if self.layers.setdefault(path, key) != key:
+            raise _unsupported(node, f"weights that two different layers read ({path})")
+        self.leaves[path] = module
+        return self._call(path, self._tensor(node, node.args[data]))
 
     def _two(self, node: Node, name: str) -> fx.Node:
         """A sum, product or quotient of two; a Swish where its module says that the product is one."""
         left, right = (
-            self._tensor(node, a) if isinstance(a, Name) else a
-            for a in (node.args["self"], node.args["other"])
+            self._tensor(node, x) if isinstance(x, Name) else x for x in map(node.args.get, ("self", "other"))
         )
         for x, gate in ((left, right), (right, left)):
-            sigmoid = isinstance(gate, fx.Node) and gate.target == "sigmoid" and gate.args == (x,)
+            both = isinstance(x, fx.Node) and isinstance(gate, fx.Node)
+            sigmoid = both and gate.target == "sigmoid" and gate.args == (x,)
             if name == "mul" and sigmoid and node.owner.kind in SWISH:
                 return self._swish(node, x)
         if name == "add" and not isinstance(right, fx.Node):
@@ -195,17 +197,15 @@ class _Writer:
         return self.made[name.text]
 
     def _plain(self, node: Node, key: str) -> Any:
-        """An argument that is sizes or axes, axes counted from the front."""
+        """An argument that is sizes or an axis, axes counted from the front."""
         given = node.args[key]
         if key == "dim" and operation(node) == "unsqueeze":
             return given % (self._rank(node) + 1)
-        return (
-            self._dim(node, given) if key in ("dim", "start_dim", "end_dim") and given is not None else given
-        )
+        is_axis = key in ("dim", "start_dim", "end_dim") and given is not None
+        return self._dim(node, given) if is_axis else given
 
-    def _dim(self, node: Node, dim: int, tensors: list[fx.Node] | None = None) -> int:
-        rank = len(self.program.shapes[node.outputs[0]]) if tensors else self._rank(node)
-        return dim % rank
+    def _dim(self, node: Node, dim: int) -> int:
+        return dim % self._rank(node)
 
     def _rank(self, node: Node) -> int:
         return len(self.program.shapes[node.names[0]])

@@ -1,4 +1,4 @@
-"""The neurons of a program: stretches of arithmetic that a module holds for itself, and that measure as one."""
+"""The neurons of a program: the modules whose arithmetic measures as a neuron's."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from nsim.frontends.network import NeuronModel
 from nsim.frontends.neurons import TimeAxis
 from nsim.frontends.pt2.archive import Level, Node, Program
 from nsim.frontends.pt2.arithmetic import IGNORED, Array, evaluate, fires, is_known, operation, writes
-from nsim.frontends.pt2.measure import Circuit, measure
+from nsim.frontends.pt2.circuit import Circuit
+from nsim.frontends.pt2.measure import measure
 
 RESHAPES = frozenset({"view", "reshape", "unflatten"})
 Found = dict[str, "Neuron"]
@@ -68,8 +69,8 @@ def find_neurons(program: Program, nodes: Sequence[Node]) -> Found:
     """The neuron modules of a program, by path; class names do not matter.
 
     A module is looked at where something in it is compared with a threshold, and where all that it holds is
-    arithmetic: the innermost first, which may be a surrogate function that keeps no state and so is none,
-    then the modules around it. Raises UnsupportedOpError, naming the module, where none is a neuron.
+    arithmetic: the innermost first, which may be a surrogate function that is none, then the modules around
+    it that hold no other. Raises UnsupportedOpError, naming the module, where none is a neuron.
     """
     members = _members(nodes)
     plain = {path for path, held in members.items() if all(map(is_known, held))}
@@ -79,28 +80,27 @@ def find_neurons(program: Program, nodes: Sequence[Node]) -> Found:
     known: dict[Any, NeuronModel | UnsupportedOpError] = {}
     found: Found = {}
     for node in left:
-        chain = [level for level in reversed(node.levels) if level.path in tried]
-        if not chain or not fires(node) or within(node, found):
+        if not fires(node) or within(node, found):
             continue
-        viable: list[str] = []
+        chain = [level for level in reversed(node.levels) if level.path in tried]
         error: UnsupportedOpError | None = None
         for level in chain:
-            if any(path.startswith(f"{level.path}.") for path in found.keys() - set(viable)):
+            if not _holds_only(members[level.path], chain):
                 break
             try:
                 circuit = _circuit(program, level.path, members[level.path], left, values)
                 found[level.path] = Neuron(circuit, _model(circuit, known))
+                break
             except UnsupportedOpError as refused:
                 error = _not_a_neuron(level, refused)
-                continue
-            viable.append(level.path)
-            if circuit.time_steps > 1:
-                break
-        for path in viable[:-1]:  # in one step a surrogate function cannot be told from its neuron
-            del found[path]
-        if not viable and error is not None:
+        if error is not None and not within(node, found):
             raise error
     return found
+
+
+def _holds_only(members: list[Node], chain: list[Level]) -> bool:
+    """True where all thresholds of a module are in the modules of ``chain``."""
+    return {node.owner.path for node in members if fires(node)} <= {level.path for level in chain}
 
 
 def _members(nodes: Sequence[Node]) -> dict[str, list[Node]]:
@@ -142,7 +142,8 @@ def _circuit(
     for node in members:
         calls.setdefault(next(level.call for level in node.levels if level.path == path), []).append(node)
     made = {name for node in members for name in node.outputs}
-    currents, spikes = [], []
+    currents: list[str] = []
+    spikes: list[str] = []
     for held in calls.values():
         read = dict.fromkeys(n for node in held for n in node.names if n not in made and n not in values)
         given = dict.fromkeys(n for node in held for n in node.outputs if n in read_elsewhere)
@@ -157,14 +158,15 @@ def _circuit(
     if len(shape) < 2 + (time in ("first", "second")):
         raise UnsupportedOpError(f"it takes a current of shape {list(shape)}, not a map for every image")
     constants = {name: _constant(values[name]) for node in members for name in node.names if name in values}
-    held = tuple(_with_tau(node, constants) for node in members)
-    return Circuit(held, constants, tuple(currents), tuple(spikes), time, steps, shape)
+    arithmetic = tuple(_with_tau(node, constants) for node in members)
+    return Circuit(arithmetic, constants, tuple(currents), tuple(spikes), time, steps, shape)
 
 
 def _constant(value: Array) -> float:
     if value.size == 0 or (value != value.flat[0]).any():
         raise UnsupportedOpError(
-            f"it reads {value.size} different numbers of shape {list(value.shape)}, where nsim plays one for the layer"
+            f"it reads {value.size} different numbers of shape {list(value.shape)}, and nsim plays one for "
+            "the layer"
         )
     return float(value.flat[0])
 
@@ -185,7 +187,7 @@ def _time(program: Program, members: list[Node], currents: list[str]) -> tuple[T
         if source in fused and dim == 1:
             return "fused", steps
         if source == current and dim < 2:
-            return ("first", "second")[dim], steps  # type: ignore[return-value]
+            return ("first", "second")[dim], steps
         raise UnsupportedOpError(f"it picks its steps from axis {dim} of {list(program.shapes[source])}")
     return "none", 1
 

@@ -29,8 +29,8 @@ def layer(node: Node, program: Program, values: dict[str, np.ndarray]) -> tuple[
     for key, name in given.items():
         if name.text not in values:
             raise UnsupportedOpError(
-                f"{node.owner.path or 'the model'}: {node.target} with a {key} that is worked out from the input; "
-                "a layer's weights are numbers of the program"
+                f"{node.owner.path or 'the model'}: {node.target} with a {key} that is worked out from the "
+                "input; a layer's weights are numbers of the program"
             )
     module = _made(node, {key: values[name.text].shape for key, name in given.items()})
     for key in STATE:
@@ -52,7 +52,7 @@ def _made(node: Node, shapes: dict[str, tuple[int, ...]]) -> nn.Module:
     if name == "linear":
         return nn.Linear(weight[1], weight[0], bias, device=META)
     if name == "embedding":
-        return nn.Embedding(*weight, device=META)
+        return nn.Embedding(weight[0], weight[1], device=META)
     if name == "group_norm":
         channels = weight[0] if weight else int(args["num_groups"])
         return nn.GroupNorm(

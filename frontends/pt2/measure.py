@@ -11,133 +11,22 @@ import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from nsim.errors import UnsupportedOpError
 from nsim.frontends.network import NeuronModel
-from nsim.frontends.neurons import TimeAxis
-from nsim.frontends.pt2.archive import Name, Node, Shape
-from nsim.frontends.pt2.arithmetic import SIZES, Array, evaluate, number
+from nsim.frontends.pt2.arithmetic import Array, number
+from nsim.frontends.pt2.circuit import Circuit
 
 RANDOM, EXACT = 4096, 256
 """Elements that are tried with random currents, and on the threshold."""
 WIDEST = 1e6
 """Currents beyond this are not tried for a threshold."""
 NEAR = 1e-9
-"""How far a candidate's threshold may be from the measured one before it is looked at at all."""
+"""How far a candidate's threshold may be from the measured one to be looked at at all."""
 A_LITTLE = Fraction(1, 2**60)
-
-
-@dataclass(frozen=True, eq=False)
-class Circuit:
-    """The arithmetic of one neuron module: nodes, and the values it starts from.
-
-    ``currents``: the value that holds all steps, or one value for each step (``time`` "none"); ``spikes``
-    likewise. ``shape`` of one current as exported. ``constants``: numbers that it reads.
-    """
-
-    nodes: tuple[Node, ...]
-    constants: dict[str, float]
-    currents: tuple[str, ...]
-    spikes: tuple[str, ...]
-    time: TimeAxis
-    time_steps: int
-    shape: Shape
-
-    @property
-    def lead(self) -> int:
-        """Axes of a current that are time or batch."""
-        return 2 if self.time in ("first", "second") else 1
-
-    @cached_property
-    def batch(self) -> int:
-        """Images in one current, as exported."""
-        if self.time in ("first", "second"):
-            return self.shape[1 if self.time == "first" else 0]
-        return self.shape[0] // (self.time_steps if self.time == "fused" else 1)
-
-    @property
-    def numbers(self) -> list[float]:
-        """Every number in the arithmetic, and 0."""
-        written = {
-            float(x)
-            for node in self.nodes
-            for key, x in node.args.items()
-            if key not in SIZES and isinstance(x, int | float) and not isinstance(x, bool)
-        }
-        return sorted({0.0, *written, *self.constants.values()})
-
-    def elements(self, wanted: int) -> int:
-        """The least number of elements, from ``wanted`` on, that fits into currents of this shape."""
-        unit = self.batch * 2 ** (len(self.shape) - self.lead - 1)
-        return -(-wanted // unit) * unit
-
-    def key(self) -> Any:
-        """Equal for circuits that do the same sums, whatever their values are called."""
-        order: dict[str, int] = {}
-
-        def plain(x: Any) -> Any:
-            if isinstance(x, list):
-                return tuple(map(plain, x))
-            if isinstance(x, Name):
-                return ("value", self.constants.get(x.text, order.setdefault(x.text, len(order))))
-            return x
-
-        def sized(key: str, x: Any) -> Any:
-            return plain(self._size(x, (0,))) if key in ("size", "sizes", "shape") else plain(x)
-
-        nodes = [
-            (
-                n.target,
-                tuple((k, sized(k, x)) for k, x in n.args.items()),
-                tuple(plain(Name(o)) for o in n.outputs),
-            )
-            for n in self.nodes
-        ]
-        ends = tuple(plain(Name(name)) for name in (*self.currents, *self.spikes))
-        return (*nodes, ends, self.time, self.time_steps, self.batch, len(self.shape))
-
-    def play(self, currents: Array) -> tuple[Array, list[Array]]:
-        """Spikes [T, N] for currents [T, N], floats or fractions; and all values on the way, [T, N] or [N]."""
-        exact = currents.dtype == object
-        steps, n = currents.shape
-        rank = len(self.shape) - self.lead
-        tail = (n // (self.batch * 2 ** (rank - 1)), *[2] * (rank - 1))
-        maps = currents.reshape(steps, self.batch, *tail)
-        given = {"first": [maps], "second": [maps.swapaxes(0, 1)], "none": list(maps)}.get(self.time)
-        if given is None:
-            given = [maps.swapaxes(0, 1).reshape(-1, *tail)]
-        values = {name: np.array(number(v, exact)) for name, v in self.constants.items()}
-        values |= {name: np.array(v) for name, v in zip(self.currents, given, strict=True)}
-        seen = []
-        for node in self.nodes:
-            args = {
-                k: self._size(a, tail) if k in ("size", "sizes", "shape") else a for k, a in node.args.items()
-            }
-            results = evaluate(Node(node.target, args, node.outputs, node.levels), values, exact)
-            values.update(zip(node.outputs, results, strict=False))
-            seen.extend(r.copy() for r in results)
-        spikes = [values[name] for name in self.spikes]
-        if any(s.shape != g.shape for s, g in zip(spikes, given, strict=True)):
-            raise UnsupportedOpError("what it returns has not the shape of what it takes")
-        rows = np.stack(spikes) if self.time == "none" else self._rows(spikes[0], tail)
-        whole = [self._rows(v, tail).reshape(steps, n) for v in seen if v.size == currents.size]
-        return rows.reshape(steps, n), [*whole, *(v.ravel() for v in seen if v.size == n != currents.size)]
-
-    def _rows(self, x: Array, tail: Shape) -> Array:
-        """A value of all steps, steps first."""
-        if self.time == "second" or self.time == "fused":
-            return x.reshape(self.batch, self.time_steps, *tail).swapaxes(0, 1)
-        return x
-
-    def _size(self, sizes: Any, tail: Shape) -> Any:
-        """Sizes for currents of another map."""
-        own = list(self.shape[self.lead :])
-        ours = isinstance(sizes, list) and sizes[len(sizes) - len(own) :] == own
-        return [*sizes[: len(sizes) - len(own)], *tail] if ours else sizes
 
 
 @dataclass(frozen=True)
@@ -211,7 +100,7 @@ def measure(circuit: Circuit) -> NeuronModel:
     """The neuron that a circuit is; raises UnsupportedOpError, saying why, for one that is none."""
     try:
         return _measured(circuit)
-    except (TypeError, ValueError, IndexError, KeyError, ZeroDivisionError, AttributeError) as error:
+    except (TypeError, ValueError, IndexError, KeyError, ArithmeticError, AttributeError) as error:
         raise UnsupportedOpError(f"its arithmetic cannot be followed ({error})") from None
 
 
@@ -219,7 +108,9 @@ def _measured(circuit: Circuit) -> NeuronModel:
     rng, steps = np.random.default_rng(0), circuit.time_steps
     edge = _edge(circuit)
     n = circuit.elements(RANDOM)
-    currents = (edge or 1.0) * rng.normal(0.5, 1.0, (steps, n)) * rng.choice([0.25, 1.0, 4.0], n)
+    widest = 4.0 * max(map(abs, (*circuit.numbers, edge)))
+    sizes = rng.choice([0.25 * edge, edge, 4.0 * edge, widest], n)
+    currents = sizes * rng.normal(0.5, 1.0, (steps, n))
     spikes, _ = circuit.play(currents)
     left = [c for c in _candidates(circuit.numbers, edge) if _same(spikes, c.play(currents)[0])]
     kinds = {c.behaviour(steps): c for c in left}
@@ -251,6 +142,8 @@ def _edge(circuit: Circuit) -> float:
         if (low, high) == (currents[0, first - 1], currents[0, first]):
             break
         low, high = currents[0, first - 1], currents[0, first]
+    if low <= 0.0 <= high:
+        raise UnsupportedOpError("it fires at rest")
     return high
 
 
@@ -272,7 +165,7 @@ def _candidates(numbers: list[float], edge: float) -> Iterator[Candidate]:
 def _time_constants(x: float) -> Iterator[Fraction]:
     """Time constants in steps that a number may stand for: itself, 1 over it, or what is kept.
 
-    None of one step, with which nothing is kept: so a bare threshold, as in a surrogate function, is none.
+    None of one step, with which nothing is kept: a bare threshold is no neuron.
     """
     if x > 1.0:
         yield Fraction(x)
@@ -286,7 +179,7 @@ def _same(spikes: Array, fired: Array) -> bool:
 
 
 def _last_seen(potentials: Array, values: list[Array]) -> int | None:
-    """Where among the values of a circuit the potentials of every step stand, the last place of the first's."""
+    """Where the potentials of every step stand among a circuit's values: the last place of the first's."""
     whole = [i for i, v in enumerate(values) if v.shape == potentials.shape and (v == potentials).all()]
     if whole:
         return whole[-1]
