@@ -73,7 +73,7 @@ def _load_file(path: Path, time_steps: int | None, psp: PSPKernel) -> Model:
     from nsim.workloads.load_lateral import is_lateral, load_lateral
 
     if is_program(path):
-        return load_program(path)
+        return load_program(path, time_steps)
     content = read_checkpoint(path)
     if is_lateral(content):
         return load_lateral(path, content, time_steps)

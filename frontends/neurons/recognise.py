@@ -56,7 +56,7 @@ def read_neuron(module: Any, path: str) -> NeuronModel:
 def _found(module: Any, path: str) -> tuple[Dialect, str]:
     found = _find(module)
     if found is None:
-        known = sorted({name for dialect in DIALECTS for name in dialect.readers})
+        known = sorted({name for d in DIALECTS if d is not MEASURED for name in d.readers})
         raise UnsupportedOpError(
             f"{path}: {type(module).__name__} is not a neuron nsim can read; known are {', '.join(known)}"
         )

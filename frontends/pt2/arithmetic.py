@@ -44,6 +44,10 @@ def _select(x: Array, dim: int, index: int) -> Array:
     return x[(slice(None),) * (dim % x.ndim) + (index,)]
 
 
+def _slice(x: Array, dim: int = 0, start: int | None = None, end: int | None = None, step: int = 1) -> Array:
+    return x[(slice(None),) * (dim % x.ndim) + (slice(start, end, step),)]
+
+
 def _clamp(x: Array, low: Any = None, high: Any = None) -> Array:
     x = x if low is None else np.where(x < low, low, x)
     return x if high is None else np.where(x > high, high, x)
@@ -123,6 +127,8 @@ BINARY: dict[str, Callable] = {
     "logical_or": np.logical_or,
     "bitwise_and": lambda x, other: x & other,
     "bitwise_or": lambda x, other: x | other,
+    "__and__": lambda x, other: x & other,
+    "__or__": lambda x, other: x | other,
 }
 """Functions of two values, in all the forms torch has of them."""
 SAME = ("to", "_to_copy", "clone", "detach", "detach_", "alias", "contiguous", "lift_fresh_copy", "item")
@@ -152,6 +158,7 @@ OPERATIONS: dict[str, tuple[Callable, str]] = {
     "fill_": (_write, "self value"),
     "copy_": (_write, "self src"),
     "select": (_select, "self dim index"),
+    "slice": (_slice, "self dim start end step"),
     "unbind": (lambda x, dim=0: list(np.moveaxis(x, dim, 0)), "self dim"),
     "stack": (_stack, "tensors dim"),
     "unsqueeze": (lambda x, dim: np.expand_dims(x, dim), "self dim"),
@@ -166,7 +173,7 @@ OPERATIONS: dict[str, tuple[Callable, str]] = {
 }
 """What each is, and the names of its arguments, in torch's schema (``sj_``: in SpikingJelly 2's)."""
 COMPARISONS = frozenset({"ge", "gt", "le", "lt", "heaviside"})
-SIZES = frozenset({"dim", "index", "size", "sizes", "shape", "start_dim", "end_dim", "dtype", "alpha"})
+SIZES = frozenset("dim index start end step size sizes shape start_dim end_dim dtype keepdim alpha".split())
 """Arguments that say where, and are no numbers of the arithmetic."""
 IGNORED = frozenset({"_assert_tensor_metadata", "_assert_scalar", "sym_size", "sym_constrain_range_for_size"})
 

@@ -16,7 +16,7 @@ from torch import fx, nn
 from nsim.errors import UnsupportedOpError
 from nsim.frontends.builder import join_path
 from nsim.frontends.neurons.measured import MeasuredNeuron
-from nsim.frontends.pt2.archive import FLOATS, Name, Node, Program
+from nsim.frontends.pt2.archive import FLOATS, Name, Node, Program, Shape
 from nsim.frontends.pt2.arithmetic import SAME, operation
 from nsim.frontends.pt2.groups import Found, find_neurons, fold, live_nodes, within
 from nsim.frontends.pt2.layers import LAYERS, STATE, layer
@@ -140,6 +140,8 @@ class _Writer:
             return self.graph.call_method(name, (x, *(more[0] if name == "expand" else more)))
         if name in OVER_TIME and len(args.get("dim") or ()) == 1 and not args.get("keepdim"):
             return self.graph.call_method(name, (x, self._dim(node, args["dim"][0])))
+        if name == "slice" and self._shape(node) == self.program.shapes[node.outputs[0]]:
+            return x  # [:], of which nothing is left out
         if name == "select" and self._dim(node, args["dim"]) == 0:
             return self.graph.call_function(operator.getitem, (x, args["index"]))
         if name == "silu":
@@ -156,12 +158,10 @@ class _Writer:
 
     def _two(self, node: Node, name: str) -> fx.Node:
         """A sum, product or quotient of two; a Swish where its module says that the product is one."""
-        left, right = (
-            self._tensor(node, x) if isinstance(x, Name) else x for x in map(node.args.get, ("self", "other"))
-        )
+        operands: list[Any] = [node.args["self"], node.args["other"]]
+        left, right = (self._tensor(node, x) if isinstance(x, Name) else x for x in operands)
         for x, gate in ((left, right), (right, left)):
-            both = isinstance(x, fx.Node) and isinstance(gate, fx.Node)
-            sigmoid = both and gate.target == "sigmoid" and gate.args == (x,)
+            sigmoid = isinstance(gate, fx.Node) and gate.target == "sigmoid" and gate.args == (x,)
             if name == "mul" and sigmoid and node.owner.kind in SWISH:
                 return self._swish(node, x)
         if name == "add" and not isinstance(right, fx.Node):
@@ -176,7 +176,7 @@ class _Writer:
 
     def _upsampled(self, node: Node, x: fx.Node) -> fx.Node:
         """Nearest up-sampling, by the factor between the shapes."""
-        before, after = (self.program.shapes[n][2:] for n in (node.args["input"].text, node.outputs[0]))
+        before, after = self._shape(node)[2:], self.program.shapes[node.outputs[0]][2:]
         factors = {a / b for a, b in zip(after, before, strict=True)}
         if len(factors) != 1:
             raise _unsupported(node, f"up-sampling from {list(before)} to {list(after)}")
@@ -200,15 +200,16 @@ class _Writer:
         """An argument that is sizes or an axis, axes counted from the front."""
         given = node.args[key]
         if key == "dim" and operation(node) == "unsqueeze":
-            return given % (self._rank(node) + 1)
+            return given % (len(self._shape(node)) + 1)
         is_axis = key in ("dim", "start_dim", "end_dim") and given is not None
         return self._dim(node, given) if is_axis else given
 
     def _dim(self, node: Node, dim: int) -> int:
-        return dim % self._rank(node)
+        return dim % len(self._shape(node))
 
-    def _rank(self, node: Node) -> int:
-        return len(self.program.shapes[node.names[0]])
+    def _shape(self, node: Node) -> Shape:
+        """Shape of the first tensor that a node reads."""
+        return self.program.shapes[node.names[0]]
 
 
 def _inside(root: nn.Module, path: str) -> nn.Module:

@@ -83,7 +83,7 @@ def find_neurons(program: Program, nodes: Sequence[Node]) -> Found:
         if not fires(node) or within(node, found):
             continue
         chain = [level for level in reversed(node.levels) if level.path in tried]
-        error: UnsupportedOpError | None = None
+        error = None if chain else _beside(node.owner, members)
         for level in chain:
             if not _holds_only(members[level.path], chain):
                 break
@@ -96,6 +96,15 @@ def find_neurons(program: Program, nodes: Sequence[Node]) -> Found:
         if error is not None and not within(node, found):
             raise error
     return found
+
+
+def _beside(level: Level, members: dict[str, list[Node]]) -> UnsupportedOpError | None:
+    """The error for a threshold in a module that does other work; None in the model's own forward."""
+    other = next((node for node in members.get(level.path, ()) if not is_known(node)), None)
+    if other is None:
+        return None
+    what = f"compares with a threshold beside operation {other.target}, and a neuron is a module of its own"
+    return _not_a_neuron(level, UnsupportedOpError(what))
 
 
 def _holds_only(members: list[Node], chain: list[Level]) -> bool:
