@@ -137,33 +137,37 @@ def read_program(path: Path) -> Program:
             )
         content = json.loads(archive.read(graph))["graph_module"]
         root = graph.removesuffix(GRAPH)
-        stored = {kind: _tensors(archive, f"{root}data/{kind}/", CONFIGS[kind]) for kind in CONFIGS}
-        return _program(content["graph"], content["signature"], stored)
+        stored: dict[str, np.ndarray] = {}
+        trained: dict[str, int] = {}
+        for kind, config in CONFIGS.items():
+            entries = json.loads(archive.read(f"{root}data/{kind}/{config}"))["config"]
+            for name, entry in entries.items():
+                stored[name] = _tensor(archive, f"{root}data/{kind}/", name, entry)
+                if entry["is_param"]:  # one that two layers share is stored once
+                    trained[entry["path_name"]] = stored[name].size
+        return _program(content["graph"], content["signature"], stored, sum(trained.values()))
 
 
-def _tensors(archive: zipfile.ZipFile, folder: str, config: str) -> dict[str, np.ndarray]:
-    """Tensors by their path in the module, from raw bytes."""
-    tensors = {}
-    for name, entry in json.loads(archive.read(folder + config))["config"].items():
-        meta = entry["tensor_meta"]
-        if entry["use_pickle"] or meta["dtype"] not in DTYPES:
-            raise UnsupportedOpError(
-                f"{name} is a tensor of torch type {meta['dtype']}"
-                f"{', pickled' if entry['use_pickle'] else ''}; nsim reads plain float and integer tensors"
-            )
-        dtype = np.dtype(DTYPES[meta["dtype"]])
-        tensors[name] = np.ndarray(
-            _shape(meta),
-            dtype,
-            archive.read(folder + entry["path_name"]),  # numpy checks that all of it lies inside
-            meta["storage_offset"]["as_int"] * dtype.itemsize,
-            tuple(s["as_int"] * dtype.itemsize for s in meta["strides"]),
+def _tensor(archive: zipfile.ZipFile, folder: str, name: str, entry: dict) -> np.ndarray:
+    """One tensor, from raw bytes."""
+    meta = entry["tensor_meta"]
+    if entry["use_pickle"] or meta["dtype"] not in DTYPES:
+        raise UnsupportedOpError(
+            f"{name} is a tensor of torch type {meta['dtype']}{', pickled' if entry['use_pickle'] else ''}; "
+            "nsim reads plain float and integer tensors"
         )
-    return tensors
+    dtype = np.dtype(DTYPES[meta["dtype"]])
+    return np.ndarray(
+        _shape(meta),
+        dtype,
+        archive.read(folder + entry["path_name"]),  # numpy checks that all of it lies inside
+        meta["storage_offset"]["as_int"] * dtype.itemsize,
+        tuple(s["as_int"] * dtype.itemsize for s in meta["strides"]),
+    )
 
 
-def _program(graph: dict, signature: dict, stored: dict[str, dict[str, np.ndarray]]) -> Program:
-    tensors, paths, inputs, parameters = {}, {}, [], 0
+def _program(graph: dict, signature: dict, stored: dict[str, np.ndarray], parameters: int) -> Program:
+    tensors, paths, inputs = {}, {}, []
     for spec in signature["input_specs"]:
         ((kind, what),) = spec.items()
         if kind == "user_input":
@@ -172,9 +176,7 @@ def _program(graph: dict, signature: dict, stored: dict[str, dict[str, np.ndarra
         if kind not in ("parameter", "buffer", "tensor_constant"):
             raise UnsupportedOpError(f"an input of kind {kind!r}; a denoiser takes tensors only")
         name, path = what["arg"]["name"], what[f"{kind}_name"]
-        held = stored["weights"] if path in stored["weights"] else stored["constants"]
-        tensors[name], paths[name] = held[path], _path(path)
-        parameters += held[path].size if kind == "parameter" else 0
+        tensors[name], paths[name] = stored[path], _path(path)
     outputs = []
     for spec in signature["output_specs"]:
         ((kind, what),) = spec.items()
@@ -224,6 +226,10 @@ def _level(text: str) -> Level:
 def _path(text: str) -> str:
     if PATH.fullmatch(text) is None:
         raise ValueError(f"a module path {text!r}")
+    if any(map(keyword.iskeyword, text.split("."))):
+        raise UnsupportedOpError(
+            f"module {text} is called by a word of Python's own, which torch.fx cannot write"
+        )
     return text
 
 

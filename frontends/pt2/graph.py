@@ -32,12 +32,12 @@ METHODS = {
     "view": "size",
     "reshape": "shape",
     "sigmoid": "",
-    "tanh": "",
 }
 """Methods that `lower` knows by the same name, and what they are called with beside the tensor."""
 FUNCTIONS: dict[str, Callable] = {"add": operator.add, "mul": operator.mul, "div": operator.truediv}
 OVER_TIME = frozenset({"sum", "mean"})
-SWISH = frozenset({"Swish", "SiLU"})
+ACTIVATIONS = {"Swish": nn.SiLU, "SiLU": nn.SiLU, "Tanh": nn.Tanh}
+"""Modules that are one host op as they are, by class name."""
 
 
 def to_graph(program: Program) -> tuple[fx.GraphModule, int]:
@@ -144,8 +144,8 @@ class _Writer:
             return x  # [:], of which nothing is left out
         if name == "select" and self._dim(node, args["dim"]) == 0:
             return self.graph.call_function(operator.getitem, (x, args["index"]))
-        if name == "silu":
-            return self._swish(node, x)
+        if name in ("silu", "tanh"):
+            return self._activation(node, x, getattr(nn.functional, name))
         return self._upsampled(node, x) if name == "upsample_nearest2d" else None
 
     def _layer(self, node: Node) -> fx.Node:
@@ -162,16 +162,17 @@ class _Writer:
         left, right = (self._tensor(node, x) if isinstance(x, Name) else x for x in operands)
         for x, gate in ((left, right), (right, left)):
             sigmoid = isinstance(gate, fx.Node) and gate.target == "sigmoid" and gate.args == (x,)
-            if name == "mul" and sigmoid and node.owner.kind in SWISH:
-                return self._swish(node, x)
+            if name == "mul" and sigmoid and node.owner.kind in ("Swish", "SiLU"):
+                return self._activation(node, x, nn.functional.silu)
         if name == "add" and not isinstance(right, fx.Node):
             left, right = right, left  # as ``0 + x``, which begins a sum over steps
         return self.graph.call_function(FUNCTIONS[name], (left, right))
 
-    def _swish(self, node: Node, x: fx.Node) -> fx.Node:
-        if node.owner.kind not in SWISH:
-            return self.graph.call_function(nn.functional.silu, (x,))
-        self.leaves[node.owner.path] = nn.SiLU()
+    def _activation(self, node: Node, x: fx.Node, function: Callable) -> fx.Node:
+        module = ACTIVATIONS.get(node.owner.kind)
+        if module is None:
+            return self.graph.call_function(function, (x,))
+        self.leaves[node.owner.path] = module()
         return self._call(node.owner.path, x)
 
     def _upsampled(self, node: Node, x: fx.Node) -> fx.Node:

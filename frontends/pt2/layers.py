@@ -22,7 +22,8 @@ META = "meta"
 def layer(node: Node, program: Program, values: dict[str, np.ndarray]) -> tuple[str, nn.Module, str]:
     """The module path, the layer, and the name of the argument that it is applied to.
 
-    The path is where its weights were; raises UnsupportedOpError where they are not weights of the program.
+    The path is that of the layer or, where a function was called, of its weights. Raises UnsupportedOpError
+    for weights that are no numbers of the program.
     """
     args = node.args
     given = {key: args[key] for key in STATE if isinstance(args.get(key), Name)}
@@ -32,15 +33,18 @@ def layer(node: Node, program: Program, values: dict[str, np.ndarray]) -> tuple[
                 f"{node.owner.path or 'the model'}: {node.target} with a {key} that is worked out from the "
                 "input; a layer's weights are numbers of the program"
             )
+    data = "indices" if operation(node) == "embedding" else "input"
     module = _made(node, {key: values[name.text].shape for key, name in given.items()})
     for key in STATE:
         if hasattr(module, key):
             tensor = torch.from_numpy(np.array(values[given[key].text])) if key in given else None
             _set(module, key, tensor)
+    if node.owner.kind == type(module).__name__:
+        return node.owner.path, module, data
     held = next((program.paths[n.text] for n in given.values() if n.text in program.paths), "")
     parent, _, last = held.rpartition(".")
     path = parent if parent and last in STATE else held or node.owner.path
-    return path, module, "indices" if operation(node) == "embedding" else "input"
+    return path, module, data
 
 
 def _made(node: Node, shapes: dict[str, tuple[int, ...]]) -> nn.Module:

@@ -151,7 +151,7 @@ def _candidates(numbers: list[float], edge: float) -> Iterator[Candidate]:
     """Every neuron of these numbers that fires first at ``edge``."""
     times = dict.fromkeys((None, *(tau for x in numbers for tau in _time_constants(x))))
     leaks = [(tau, decay) for tau in times for decay in ((True,) if tau is None else (True, False))]
-    for threshold, reset, (tau, decay) in itertools.product(numbers, (None, *numbers), leaks):
+    for threshold, reset, (tau, decay) in itertools.product(numbers, (*numbers, None), leaks):
         model = NeuronModel(threshold, reset, None if tau is None else float(tau), decay)
         if abs(threshold - (reset or 0.0) - edge * model.input_factor) > NEAR * max(abs(threshold), 1.0):
             continue
