@@ -137,6 +137,8 @@ def read_program(path: Path) -> Program:
             )
         content = json.loads(archive.read(graph))["graph_module"]
         root = graph.removesuffix(GRAPH)
+        if archive.read(f"{root}byteorder") != b"little":
+            raise UnsupportedOpError("its numbers are big-endian; export it on a little-endian machine")
         stored: dict[str, np.ndarray] = {}
         trained: dict[str, int] = {}
         for kind, config in CONFIGS.items():

@@ -283,9 +283,14 @@ def test_the_command_line(
         nsim.load(exported(Net(IFNode()), path), time_steps=4)
 
 
-def changed(path: Path, ending: str, change: Callable[[bytes], bytes | None]) -> None:
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return exported(Net(IFNode()), tmp_path_factory.mktemp("whole") / "net.pt2")
+
+
+def changed(whole: Path, path: Path, ending: str, change: Callable[[bytes], bytes | None]) -> None:
     """Write the archive again, the member with this ending changed, or left out."""
-    with zipfile.ZipFile(path) as archive:
+    with zipfile.ZipFile(whole) as archive:
         members = {name: archive.read(name) for name in archive.namelist()}
     (name,) = (name for name in members if name.endswith(ending))
     new = change(members.pop(name))
@@ -327,37 +332,35 @@ def replaced(old: str, new: str) -> Callable[[bytes], bytes]:
             replaced('"use_pickle": false', '"use_pickle": true'),
             "pickled; nsim reads plain",
         ),
+        ("byteorder", replaced("little", "big"), "its numbers are big-endian"),
         ("weights_config.json", replaced('"dtype": 7', '"dtype": 10'), "of torch type 10; nsim reads plain"),
     ],
 )
 def test_a_damaged_program_is_said_to_be_one(
-    member: str, change: Callable[[bytes], bytes], message: str, path: Path
+    member: str, change: Callable[[bytes], bytes | None], message: str, whole: Path, path: Path
 ) -> None:
     """Also one whose names are Python, which nothing may run, and one with a pickle in it."""
-    exported(Net(IFNode()), path)
-    changed(path, member, change)
+    changed(whole, path, member, change)
     with pytest.raises((ModelFileError, UnsupportedOpError)) as error:
         nsim.load(path)
     assert str(error.value).startswith(f"{path}: ") and message in str(error.value)
 
 
-def test_a_flipped_bit_is_noticed(path: Path) -> None:
-    exported(Net(IFNode()), path)
-    with zipfile.ZipFile(path) as archive:
+def test_a_flipped_bit_is_noticed(whole: Path, path: Path) -> None:
+    with zipfile.ZipFile(whole) as archive:
         info = next(i for i in archive.infolist() if i.filename.endswith("weight_0"))
-    content = bytearray(path.read_bytes())
+    content = bytearray(whole.read_bytes())
     content[info.header_offset + 300] ^= 1
     path.write_bytes(content)
     with pytest.raises(ModelFileError, match="Bad CRC-32"):
         nsim.load(path)
 
 
-def test_what_is_no_program_of_this_torch(path: Path) -> None:
-    exported(Net(IFNode()), path)
+def test_what_is_no_program_of_this_torch(whole: Path, path: Path) -> None:
     with pytest.raises(
         ModelFileError, match="a model of its own and no file of weights; give it as the model"
     ):
-        read_checkpoint(path)
+        read_checkpoint(whole)
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("serialized_exported_program.json", json.dumps({}))
     with pytest.raises(UnsupportedOpError, match="an old torch, whose weights are pickled; export it again"):
