@@ -69,10 +69,10 @@ def nearest_measured(measured: np.ndarray, steps: int) -> np.ndarray:
     step = np.arange(steps)
     after = np.searchsorted(measured, step).clip(max=len(measured) - 1)
     before = (after - 1).clip(min=0)
-    nearer = np.sign(
-        np.abs(step - measured[after]) - np.abs(step - measured[before])
-    )  # below 0: the one after
-    return np.asarray(measured[np.where((nearer < 0) | ((nearer == 0) & (after % 2 == 0)), after, before)])
+    further = np.abs(step - measured[after]) - np.abs(step - measured[before])
+    tied = (further == 0) & (after != before)
+    later = (further < 0) | (tied & (np.cumsum(tied) % 2 == 0))
+    return np.asarray(measured[np.where(later, after, before)])
 
 
 def fill_steps(frame: pd.DataFrame, measured: np.ndarray, steps: int) -> pd.DataFrame:

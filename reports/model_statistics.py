@@ -48,5 +48,5 @@ def measure_statistics(
     begun = len(walk.timesteps)
     found = mean_square_eps(denoise, x, times, seed, lambda done, _: progress(begun + done, total))
     path = statistics_file(model_file)
-    save_statistics(path, found, model.sha256)
+    save_statistics(path, found, model.sha256, model.network.time_steps)
     return path, found

@@ -142,12 +142,15 @@ def _layers(run: Run, call: str) -> Table:
     ac = run.layer_operations().set_index("layer")[["traced_ac", "laid_out_ac"]] / run.calls
     cores = run.cores.groupby("layer", sort=False).size()
     energy = run.report.cells.groupby("layer")["energy_pj"].sum() / run.calls / PJ_PER_UJ
+    weighted = run.traced_layers
+    spiking = set(weighted.loc[weighted["input"] == "spikes", "source"])
     for layer, n in cores.items():
         spikes, updates = operations.loc[layer] if layer in operations.index else (0, 0)
+        idle = "not run" if layer in spiking else "read-out"
         table.add_row(
             str(layer),
             f"{n:,}",
-            f"{spikes / updates:.3f}" if updates else "read-out",
+            f"{spikes / updates:.3f}" if updates else idle,
             *(f"{count:,.0f}" for count in ac.loc[layer]),
             f"{energy[layer]:,.3f}",
         )

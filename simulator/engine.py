@@ -162,10 +162,8 @@ class Engine:
         else:
             self._neurons(population, population.neuron, target, state)
         if keep:
-            readers = self._readers.get(population.name, ())
-            state.currents.update(
-                (neurons.name, current) for neurons in (population, *readers) if neurons.neuron
-            )
+            played = (population, *self._readers.get(population.name, ()))
+            state.currents.update((p.name, current) for p in played if p.neuron is not None)
 
     def _collect(
         self, population: Population, target: Target, state: CallState, after: RowWork | None = None
@@ -250,10 +248,8 @@ class Engine:
 
     def _check_range(self, population: Population, current: np.ndarray) -> None:
         """Refuse a population whose currents leave the width of the chip's."""
-        reached, most = (
-            int(max(current.max(initial=0), -current.min(initial=0))),
-            self.arithmetic.current_limit,
-        )
+        reached = int(max(current.max(initial=0), -current.min(initial=0)))
+        most = self.arithmetic.current_limit
         if reached > most:
             raise RunError(
                 f"{population.name}: a current of {reached:,} units; beyond {most:,} the chip's would "

@@ -30,17 +30,19 @@ INT64 = ir.IntType(64)
 
 @intrinsic
 def _add_rows(  # type: ignore[no-untyped-def]
-    typingctx, weights, items, total, register, vectors, accumulator, tile, first_item, count
+    typingctx, weights, items, total, register, vectors, places, accumulator, tile, first_item, strides, count
 ):
     """Add ``count`` rows of ``tile`` to ``accumulator``, in order, accumulators in registers.
 
     Where ``items`` holds channel indices (uint16), row ``items[i]`` is added as it is: an accumulate. Where
     it holds values, row i times ``items[i]`` is added: a multiply-accumulate; values of 16 bits are taken two
-    at a time, from rows that stand interleaved in pairs (see `tile_weights`). ``weights``, ``items``,
-    ``total`` (the accumulators' array) and ``register`` only give element types, ``vectors`` (a tuple) the
-    number of registers; ``accumulator``, ``tile`` and ``first_item`` are addresses. Floating point goes on
-    from the accumulator's values, so that the order of additions does not depend on how rows are grouped;
-    integers start from zero in the narrower type of ``register``, and are widened at the end.
+    at a time, from rows that stand interleaved in pairs (see `tile_weights`). Several ``places`` (a tuple;
+    one of them for indices) share each row that is loaded: their accumulators and their items lie ``strides``
+    (of accumulators, of items) bytes apart. ``weights``, ``items``, ``total`` (the accumulators' array) and
+    ``register`` only give element types, ``vectors`` (a tuple) the number of registers of a place;
+    ``accumulator``, ``tile`` and ``first_item`` are addresses. Floating point goes on from the accumulator's
+    values, so that the order of additions does not depend on how rows are grouped; integers start from zero
+    in the narrower type of ``register``, and are widened at the end.
     """
     weight, element, narrow = weights.dtype, total.dtype, register.dtype
     is_float = isinstance(element, types.Float)
@@ -49,10 +51,13 @@ def _add_rows(  # type: ignore[no-untyped-def]
     lanes, registers = VECTOR_BYTES * 8 // narrow.bitwidth, vectors.count
     listed, paired = items.dtype == types.uint16, items.dtype == types.int16
     rows_at_once = 2 if paired else 1
-    signature = types.void(weights, items, total, register, vectors, *(types.int64,) * 4)
+    several = range(places.count)
+    addresses, number = (types.int64,) * 3, types.int64
+    signature = types.void(weights, items, total, register, vectors, places, *addresses, strides, number)
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        *_, accumulator, tile, first_item, count = args
+        *_, accumulator, tile, first_item, apart, count = args
+        total_apart, item_apart = (builder.extract_value(apart, k) for k in (0, 1))
         if paired:
             count = builder.lshr(builder.add(count, ir.Constant(INT64, 1)), ir.Constant(INT64, 1))
         row_bytes = ir.Constant(INT64, registers * lanes * weight_bytes * rows_at_once)
@@ -60,14 +65,20 @@ def _add_rows(  # type: ignore[no-untyped-def]
         sum_type = ir.VectorType(context.get_value_type(narrow), lanes)
         memory_type = ir.VectorType(context.get_value_type(element), lanes)
         item_type = ir.IntType(32) if paired else context.get_value_type(items.dtype)
-        accumulators = builder.inttoptr(accumulator, memory_type.as_pointer())
-        item_at = builder.inttoptr(first_item, item_type.as_pointer())
-        at = [builder.gep(accumulators, [ir.Constant(INT64, k)]) for k in range(registers)]
+
+        def beside(address: Any, stride: Any, place: int) -> Any:
+            return builder.add(address, builder.mul(stride, ir.Constant(INT64, place)))
+
+        at, items_at = [], []
+        for place in several:
+            here = builder.inttoptr(beside(accumulator, total_apart, place), memory_type.as_pointer())
+            at += [builder.gep(here, [ir.Constant(INT64, k)]) for k in range(registers)]
+            items_at.append(builder.inttoptr(beside(first_item, item_apart, place), item_type.as_pointer()))
         add = builder.fadd if is_float else builder.add
         if is_float:
             start = [builder.load(p, align=element_bytes) for p in at]
         else:
-            start = [ir.Constant(sum_type, None)] * registers
+            start = [ir.Constant(sum_type, None)] * len(at)
 
         entry = builder.block
         loop = builder.append_basic_block("rows")
@@ -77,24 +88,27 @@ def _add_rows(  # type: ignore[no-untyped-def]
 
         builder.position_at_end(loop)
         i = builder.phi(INT64)
-        sums = [builder.phi(sum_type) for _ in range(registers)]
-        item = builder.load(builder.gep(item_at, [i]), align=item_bytes)
-        channel = builder.zext(item, INT64) if listed else i
+        sums = [builder.phi(sum_type) for _ in at]
+        factors = [builder.load(builder.gep(p, [i]), align=item_bytes) for p in items_at]
+        channel = builder.zext(factors[0], INT64) if listed else i
         row = builder.inttoptr(builder.add(tile, builder.mul(channel, row_bytes)), row_type.as_pointer())
-        terms = [
+        loaded = [
             builder.load(builder.gep(row, [ir.Constant(INT64, k)]), align=weight_bytes)
             for k in range(registers)
         ]
-        if paired:
-            terms = _pair_products(builder, terms, item, sum_type)
-        elif weight.bitwidth < narrow.bitwidth:
-            terms = [builder.sext(term, sum_type) for term in terms]
-        if not (listed or paired):
-            if item_bytes < narrow.bitwidth // 8:
-                item = builder.sext(item, sum_type.element)
-            factor = _broadcast(builder, item, sum_type)
-            multiply = builder.fmul if is_float else builder.mul
-            terms = [multiply(factor, term) for term in terms]
+        if weight.bitwidth < narrow.bitwidth and not paired:
+            loaded = [builder.sext(vector, sum_type) for vector in loaded]
+        terms = []
+        for item in factors:
+            if listed:
+                terms += loaded
+            elif paired:
+                terms += _pair_products(builder, loaded, item, sum_type)
+            else:
+                wide = builder.sext(item, sum_type.element) if item_bytes < narrow.bitwidth // 8 else item
+                factor = _broadcast(builder, wide, sum_type)
+                multiply = builder.fmul if is_float else builder.mul
+                terms += [multiply(factor, vector) for vector in loaded]
         added = [add(total, term) for total, term in zip(sums, terms, strict=True)]
         following = builder.add(i, ir.Constant(INT64, 1))
         i.add_incoming(ir.Constant(INT64, 0), entry)
@@ -320,6 +334,7 @@ def project(
     register: np.ndarray,
     sums: np.ndarray,
     vectors: tuple[int, ...],
+    places: tuple[int, ...],
     source_y: np.ndarray,
     source_x: np.ndarray,
     scale: np.ndarray | int,
@@ -336,7 +351,8 @@ def project(
     A task is one target channel block and ``rows_per_task`` output rows, for all N. ``items`` and
     ``count`` come from `list_spikes` (spikes: accumulates) or `block_values` (analog values:
     multiply-accumulates); ``weights`` and ``vectors`` from `tile_weights`, ``register`` and ``sums`` empty
-    arrays of the types it chose; ``source_y`` [kh, OH] and ``source_x`` [kw, OW]
+    arrays of the types it chose; ``places``: a tuple as long as target places are worked off together where
+    their sources lie side by side (one for spikes); ``source_y`` [kh, OH] and ``source_x`` [kw, OW]
     from `Kernel.tap_sources`; ``scale`` [C_out] (or an integer, see `_scaled`) and ``bias`` [C_out];
     ``current`` [N, OH, OW, C].
     """
@@ -374,24 +390,45 @@ def project(
                                 continue
                             row = total[n, oy - y_first].ctypes.data
                             lists = items[s, n, y].ctypes.data
-                            for ox in range(out_width):
+                            ox = 0
+                            while ox < out_width:
                                 x = np.int64(source_x[kx, ox])
-                                if x < 0:
-                                    continue
+                                end = ox + len(places) - 1
+                                together = x >= 0 and end < out_width and source_x[kx, end] == x + end - ox
                                 if ahead < ahead_end:
                                     _fetch(ahead, fetch_bytes)  # type: ignore[call-arg]
                                     ahead += fetch_bytes
-                                _add_rows(  # type: ignore[call-arg]  # numba passes typingctx
-                                    weights,
-                                    items,
-                                    total,
-                                    register,
-                                    vectors,
-                                    row + ox * total_bytes,
-                                    tile,
-                                    lists + x * list_bytes,
-                                    np.int64(count[s, n, y, x]),
-                                )
+                                if together:
+                                    _add_rows(  # type: ignore[call-arg]  # numba passes typingctx
+                                        weights,
+                                        items,
+                                        total,
+                                        register,
+                                        vectors,
+                                        places,
+                                        row + ox * total_bytes,
+                                        tile,
+                                        lists + x * list_bytes,
+                                        (total_bytes, list_bytes),
+                                        np.int64(count[s, n, y, x]),
+                                    )
+                                    ox += len(places)
+                                    continue
+                                if x >= 0:
+                                    _add_rows(  # type: ignore[call-arg]
+                                        weights,
+                                        items,
+                                        total,
+                                        register,
+                                        vectors,
+                                        (0,),
+                                        row + ox * total_bytes,
+                                        tile,
+                                        lists + x * list_bytes,
+                                        (total_bytes, list_bytes),
+                                        np.int64(count[s, n, y, x]),
+                                    )
+                                ox += 1
         first = b * tile_channels
         channels = min(tile_channels, bias.shape[0] - first)
         for n in range(n_all):

@@ -21,6 +21,8 @@ TASK_BYTES = 256 * 1024
 """Accumulators of one task: small enough to stay in a core's own cache."""
 TASKS_PER_THREAD = 2
 """At least so many, where there are rows enough."""
+ANALOG_PLACES = 4
+"""Neighbouring places that share each row of weights: all of them have analog values, not all have spikes."""
 LARGEST_NARROW = np.iinfo(np.int16).max
 RowWork = Chunk
 """Work on rows ``first .. last`` of the maps of all images, counted through: [images x height]."""
@@ -135,6 +137,7 @@ class Projector:
         rows = max(1, min(-(-height // pieces), TASK_BYTES // row_bytes))
         source_y, source_x = self._sources(kernel, source.values.shape[2:4], (height, width))
         register, sums = np.empty(0, tiles.register), np.empty(0, tiles.sums)
+        places = (0,) if source.are_spikes else (0,) * ANALOG_PLACES
         groups = -(-height // rows)
         # next() of these is atomic: who finds one at its end has completed the last channels of its rows
         others = [iter(range(tiles.target_blocks - 1)) for _ in range(groups)]
@@ -150,6 +153,7 @@ class Projector:
                 register,
                 sums,
                 tiles.vectors,
+                places,
                 source_y,
                 source_x,
                 scale,

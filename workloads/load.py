@@ -52,13 +52,14 @@ def load_model(
 
 def with_statistics(model: Model, path: Path) -> Model:
     """The model of a file with the statistics that `nsim statistics` wrote beside it, if it did."""
-    return replace(model, ms_eps=read_statistics(statistics_file(path), model.sha256))
+    steps = model.network.time_steps
+    return replace(model, ms_eps=read_statistics(statistics_file(path), model.sha256, steps))
 
 
 def with_model_thresholds(model: Model, v_threshold: Thresholds) -> Model:
-    """The model with other firing thresholds in all its networks."""
+    """The model with other firing thresholds in all its networks: another denoiser, so without statistics."""
     network, *decoder = with_thresholds(model.networks, v_threshold)
-    return replace(model, network=network, decoder=decoder[0] if decoder else None)
+    return replace(model, network=network, decoder=decoder[0] if decoder else None, ms_eps=None)
 
 
 def _load_folder(path: Path, psp: PSPKernel) -> Model:

@@ -19,7 +19,6 @@ from nsim.workloads.load_spiking_diffusion import pipeline
 from nsim.workloads.random_weights import WEIGHTS, random_lateral, random_spiking_diffusion, random_unet
 from nsim.workloads.sddpm import SDDPMConfig
 from nsim.workloads.spiking_diffusion import SpikingDiffusionConfig
-from nsim.workloads.train_lateral import LATERAL_DIGITS
 
 Config = SDDPMConfig | SpikingDiffusionConfig | LateralConfig
 
@@ -38,12 +37,10 @@ NAMED: dict[str, Config] = {
     **{f"sdm-{data}": replace(config, temporal=True, time_steps=8) for data, config in _SIZES.items()},
     "spiking-diffusion-mnist": SpikingDiffusionConfig(),
     "lateral": LateralConfig(),
-    "lateral-digits": LATERAL_DIGITS,
     "lateral-mnist": LateralConfig(image_channels=1, image_size=28, width=384, heads=6, time_steps=2),
 }
 """SDDPM at the papers' sizes, with plain residual blocks for comparison, SDM at its T = 8, Spiking-Diffusion
-with its decoder, the lateral selection transformer for CIFAR-10 and for MNIST, and at the size that
-`nsim train` trains."""
+with its decoder, the lateral selection transformer for CIFAR-10 and for MNIST."""
 
 
 def random_model(

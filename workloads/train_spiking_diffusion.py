@@ -42,8 +42,8 @@ class TokenTraining:
     as few digits leave many codes unused; and codes are put in order before SDID sees them (`order_codes`).
     """
 
-    iterations: int = 2_600
-    vae_part: float = 8 / 13
+    iterations: int = 6_000
+    vae_part: float = 4 / 15
     batch_size: int = 32
     learning_rate: float = 2e-3
     weight_decay: float = 1e-3

@@ -94,33 +94,39 @@ def mean_square_eps(
 
 
 def statistics_file(model_file: Path) -> Path:
-    """Where the statistics of a model file are kept: beside it."""
-    return model_file.with_suffix(".ms_eps.npz")
+    """Where the statistics of a model file are kept: beside it, under its whole name.
+
+    So a model's ``.pt`` and its ``.nir`` keep theirs apart.
+    """
+    return model_file.with_name(f"{model_file.name}.ms_eps.npz")
 
 
-def save_statistics(path: Path, ms_eps: np.ndarray, model_sha256: str) -> None:
-    """Write the statistics of the model file with that hash."""
-    np.savez(path, ms_eps=ms_eps, model_sha256=model_sha256)
+def save_statistics(path: Path, ms_eps: np.ndarray, model_sha256: str, time_steps: int) -> None:
+    """Write the statistics of the model file with that hash, played with that many time steps."""
+    np.savez(path, ms_eps=ms_eps, model_sha256=model_sha256, time_steps=time_steps)
 
 
-def read_statistics(path: Path, model_sha256: str) -> np.ndarray | None:
-    """The statistics beside a model file; None where there are none. ModelFileError for another model's."""
+def read_statistics(path: Path, model_sha256: str, time_steps: int) -> np.ndarray | None:
+    """The statistics beside a model file; None where there are none for so many time steps.
+
+    ModelFileError for another model's.
+    """
     if not path.is_file():
         return None
     with np.load(path) as content:
         if str(content["model_sha256"]) != model_sha256:
             raise ModelFileError(
                 f"{path}: statistics of another model file, {str(content['model_sha256'])[:12]}; "
-                "remove it, or make it again with `nsim statistics`"
+                "remove it, and make it again with `nsim statistics`"
             )
-        return content["ms_eps"]
+        return content["ms_eps"] if content["time_steps"] == time_steps else None
 
 
 def need_statistics(ms_eps: np.ndarray | None) -> np.ndarray:
     """The statistics, or a RunError that says how to make them."""
     if ms_eps is None:
         raise RunError(
-            "analytic: the model has no statistics yet; make them with `nsim statistics MODEL`, "
-            "which runs the model and writes them beside it"
+            "analytic: the model has no statistics at these time steps and thresholds; make them with "
+            "`nsim statistics MODEL`, which runs the model as its file has it and writes them beside it"
         )
     return ms_eps

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 import nsim
@@ -85,8 +85,11 @@ def test_every_step_is_represented_by_a_nearest_one(steps: int, data: st.DataObj
 
 def test_of_two_nearest_the_earlier_and_the_later_in_turn() -> None:
     assert nearest_measured(np.array([0, 2, 4, 6]), 8).tolist() == [0, 0, 2, 4, 4, 4, 6, 6]
+    # n:6 of 9: two of three are measured, and every step left out lies between two
+    assert nearest_measured(np.array([0, 2, 3, 5, 6, 8]), 9).tolist() == [0, 0, 2, 3, 5, 5, 6, 6, 8]
 
 
+@example(42, 28, 0.0, 1.0)
 @given(st.integers(2, 60), st.integers(2, 30), st.floats(-10, 10), st.floats(-3, 3))
 def test_steady_changes_are_within_the_interval(steps: int, number: int, start: float, slope: float) -> None:
     series = start + slope * np.arange(steps)

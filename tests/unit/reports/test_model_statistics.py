@@ -26,11 +26,13 @@ def test_statistics_are_found_beside_the_model(tmp_path: Path) -> None:
         nsim.run(nsim.map(model), "analytic:3")
     seen = []
     path, found = measure_statistics(model, file, 4, 0, lambda done, total: seen.append((done, total)))
-    assert path == tmp_path / "small.ms_eps.npz"
+    assert path == tmp_path / "small.pt.ms_eps.npz"
     assert seen == [(i, 100) for i in range(1, 101)]
     assert found.shape == (1000,) and (found > 0).all()
     again = nsim.load(file)
     np.testing.assert_array_equal(again.ms_eps, found)
+    for other in (nsim.load(file, time_steps=3), nsim.load(file, v_threshold=0.9)):  # other denoisers
+        assert other.ms_eps is None
     run = nsim.run(nsim.map(again), "analytic:3")
     assert run.manifest["sampler"] == "analytic:3"
     with pytest.raises(RunError, match="no file holds this model"):

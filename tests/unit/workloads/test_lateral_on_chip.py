@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from rich.table import Table
 
 import nsim
 from nsim.errors import MappingError
@@ -24,6 +25,7 @@ from nsim.reports.replay import replay
 from nsim.reports.run import Run
 from nsim.reports.sweep import Sweep
 from nsim.reports.sweep_plan import plan_sweep
+from nsim.reports.tables import run_tables
 from nsim.reports.timeline import timeline
 from nsim.reports.workers import Workers
 from nsim.simulator import attention
@@ -305,10 +307,25 @@ def test_statistics_of_a_bundle_are_found_and_swept(
     bundle = tmp_path / "tiny.pt"
     bundle.write_bytes(run[1].read_bytes())
     facts = nsim_json(monkeypatch, capsys, "statistics", str(bundle), "--images", "2")
-    assert facts == {"written_to": str(tmp_path / "tiny.ms_eps.npz")}
+    assert facts == {"written_to": str(tmp_path / "tiny.pt.ms_eps.npz")}
     measured = nsim.load(bundle).ms_eps
     assert measured is not None and measured.shape == (1000,) and (measured > 0).all()
     swept = "--policy host --sampler analytic:2 --workers 1 --out".split()
     point = nsim_json(monkeypatch, capsys, "sweep", str(bundle), *swept, str(tmp_path / "sweep"))["points"][0]
     assert (point["status"], point["sampler"], point["sampler_steps"]) == ("done", "analytic:2", 2)
     assert point["spike_products_on_host"] > 0
+
+
+def test_the_bundled_one_is_trained_and_names_the_candidates_that_never_ran(tmp_path: Path) -> None:
+    """Read-out elements send nothing; neurons that nothing selected could have, and are told from them."""
+    model = nsim.load("lateral-digits")
+    assert model.weights == "scikit-learn digits, 12000 iterations, seed 0"
+    mapping = nsim.map(model, policy="host", placement="row-major")
+    done = nsim.run(mapping, sampler="ddim:1", out=tmp_path / "run")
+    (table,) = (t for t in run_tables(done) if isinstance(t, Table) and str(t.title).startswith("By layer"))
+    rate = dict(zip(table.columns[0].cells, table.columns[2].cells, strict=True))
+    never = {name for name, text in rate.items() if text == "not run"}
+    assert never >= {f"blocks.1.candidates.1.{part}" for part in ("neuron", "hidden_neuron")}
+    updates = done.operations().groupby("layer")["updates"].sum()
+    assert (updates[list(never)] == 0).all()
+    assert rate["blocks.1.candidates.1"] == rate["blocks.1"] == "read-out"

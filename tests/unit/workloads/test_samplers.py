@@ -314,11 +314,12 @@ def test_statistics_are_measured_saved_and_kept_apart(tmp_path: Path) -> None:
     found = mean_square_eps(gaussian_denoiser(0.3), images, times, seed=0)
     np.testing.assert_allclose(found[times], gaussian_mean_square(0.3)[times], rtol=0.03)
     path = tmp_path / "model.ms_eps.npz"
-    assert read_statistics(path, "a" * 64) is None
-    save_statistics(path, found, "a" * 64)
-    np.testing.assert_array_equal(read_statistics(path, "a" * 64), found)
+    assert read_statistics(path, "a" * 64, 4) is None
+    save_statistics(path, found, "a" * 64, 4)
+    np.testing.assert_array_equal(read_statistics(path, "a" * 64, 4), found)
+    assert read_statistics(path, "a" * 64, 8) is None  # with more time steps it is another denoiser
     with pytest.raises(ModelFileError, match="statistics of another model file, aaaaaaaaaaaa; remove it"):
-        read_statistics(path, "b" * 64)
+        read_statistics(path, "b" * 64, 4)
 
 
 def test_analytic_without_statistics_says_how_to_make_them() -> None:
