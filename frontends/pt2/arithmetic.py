@@ -40,6 +40,10 @@ def _stack(tensors: list[Array], dim: int = 0) -> Array:
     return np.stack(tensors, dim)
 
 
+def _cat(tensors: list[Array], dim: int = 0) -> Array:
+    return np.concatenate(tensors, dim)
+
+
 def _select(x: Array, dim: int, index: int) -> Array:
     return x[(slice(None),) * (dim % x.ndim) + (index,)]
 
@@ -161,6 +165,7 @@ OPERATIONS: dict[str, tuple[Callable, str]] = {
     "slice": (_slice, "self dim start end step"),
     "unbind": (lambda x, dim=0: list(np.moveaxis(x, dim, 0)), "self dim"),
     "stack": (_stack, "tensors dim"),
+    "cat": (_cat, "tensors dim"),
     "unsqueeze": (lambda x, dim: np.expand_dims(x, dim), "self dim"),
     "squeeze": (lambda x, dim: np.squeeze(x, dim), "self dim"),
     "view": (np.reshape, "self size"),

@@ -96,6 +96,8 @@ class Circuit:
             values.update(zip(node.outputs, results, strict=False))
             seen.extend(r.copy() for r in results)
         spikes = [values[name] for name in self.spikes]
+        if any((values[name] != g).any() for name, g in zip(self.currents, given, strict=True)):
+            raise UnsupportedOpError("it writes into its current, which others may read")
         if any(s.shape != g.shape for s, g in zip(spikes, given, strict=True)):
             raise UnsupportedOpError("what it returns has not the shape of what it takes")
         rows = np.stack(spikes) if self.time == "none" else self._steps_first(spikes[0], tail)

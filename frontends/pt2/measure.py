@@ -20,8 +20,10 @@ from nsim.frontends.network import NeuronModel
 from nsim.frontends.pt2.arithmetic import Array, number
 from nsim.frontends.pt2.circuit import Circuit
 
-RANDOM, EXACT = 4096, 256
-"""Elements that are tried with random currents, and on the threshold."""
+RANDOM = 4096
+"""Elements that are tried with random currents."""
+EXACT, EXACT_AT_LEAST = 1024, 32
+"""Steps, of all elements together, that are tried on the threshold; and elements, however many the steps."""
 WIDEST = 1e6
 """Currents beyond this are not tried for a threshold."""
 NEAR = 1e-9
@@ -99,7 +101,8 @@ class Candidate:
 def measure(circuit: Circuit) -> NeuronModel:
     """The neuron that a circuit is; raises UnsupportedOpError, saying why, for one that is none."""
     try:
-        return _measured(circuit)
+        with np.errstate(divide="raise", over="raise", invalid="raise"):
+            return _measured(circuit)
     except (TypeError, ValueError, IndexError, KeyError, ArithmeticError, AttributeError) as error:
         raise UnsupportedOpError(f"its arithmetic cannot be followed ({error})") from None
 
@@ -114,7 +117,7 @@ def _measured(circuit: Circuit) -> NeuronModel:
     spikes, _ = circuit.play(currents)
     left = [c for c in _candidates(circuit.numbers, edge) if _same(spikes, c.play(currents)[0])]
     kinds = {c.behaviour(steps): c for c in left}
-    n = circuit.elements(EXACT)
+    n = circuit.elements(max(EXACT // steps, EXACT_AT_LEAST))
     values: list[Array] = []
     for kind in kinds.values():
         currents = kind.on_the_threshold(steps, n, rng)

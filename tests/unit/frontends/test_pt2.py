@@ -152,7 +152,7 @@ class Own(nn.Module):
             v = self.beta * v + current
             out.append(self.surrogate(v - self.theta))
             v = v - out[-1] * self.theta
-        return torch.stack(out)
+        return torch.cat([spikes[None] for spikes in out])
 
 
 @pytest.mark.parametrize("at", [1.0, 0.0])
@@ -226,6 +226,18 @@ class ThresholdEach(nn.Module):
         return torch.stack([(current >= self.theta).to(x) for current in x])
 
 
+class InPlace(nn.Module):
+    """Adds its potential to its current, where it lies."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        v, out = torch.zeros_like(x[0]), []
+        for step in range(STEPS):
+            u = x[step].add_(v)
+            out.append((u >= 1.0).to(x))
+            v = u * (1.0 - out[-1])
+        return torch.stack(out)
+
+
 NOT_A_NEURON = "its spikes are not those of an IF or LIF neuron"
 
 
@@ -243,6 +255,7 @@ NOT_A_NEURON = "its spikes are not those of an IF or LIF neuron"
             "it reads 4 different numbers of shape [4, 1, 1], and nsim plays one for the layer",
         ),
         (SignedIFNode(0.5), NOT_A_NEURON),
+        (InPlace(), "it writes into its current, which others may read"),
     ],
 )
 def test_what_is_nearly_a_neuron_is_refused(module: nn.Module, why: str, path: Path) -> None:
