@@ -29,7 +29,7 @@ INT64 = ir.IntType(64)
 
 
 @intrinsic
-def _add_rows(  # type: ignore[no-untyped-def]
+def add_rows(  # type: ignore[no-untyped-def]
     typingctx, weights, items, total, register, vectors, places, accumulator, tile, first_item, strides, count
 ):
     """Add ``count`` rows of ``tile`` to ``accumulator``, in order, accumulators in registers.
@@ -399,7 +399,7 @@ def project(
                                     _fetch(ahead, fetch_bytes)  # type: ignore[call-arg]
                                     ahead += fetch_bytes
                                 if together:
-                                    _add_rows(  # type: ignore[call-arg]  # numba passes typingctx
+                                    add_rows(  # type: ignore[call-arg]  # numba passes typingctx
                                         weights,
                                         items,
                                         total,
@@ -415,7 +415,7 @@ def project(
                                     ox += len(places)
                                     continue
                                 if x >= 0:
-                                    _add_rows(  # type: ignore[call-arg]
+                                    add_rows(  # type: ignore[call-arg]
                                         weights,
                                         items,
                                         total,

@@ -10,7 +10,7 @@ from numba import njit
 
 from nsim.frontends.kernel import Kernel
 from nsim.reports.bench.measure import Measurement
-from nsim.simulator.event_kernels import _add_rows
+from nsim.simulator.event_kernels import add_rows
 from nsim.simulator.projector import Items, Projector
 from nsim.simulator.tasks import Tasks
 from nsim.simulator.tiles import tile_weights
@@ -81,4 +81,5 @@ def _add_repeatedly(weights, rows, total, register, vectors, repeats):  # type: 
     tile = weights[0, 0, 0, 0].ctypes.data
     for _ in range(repeats):
         first, count = rows.ctypes.data, np.int64(rows.size)
-        _add_rows(weights, rows, total, register, vectors, total.ctypes.data, tile, first, count)  # type: ignore[call-arg]
+        sums = total.ctypes.data
+        add_rows(weights, rows, total, register, vectors, (0,), sums, tile, first, (0, 0), count)  # type: ignore[call-arg]
