@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from nsim.errors import ModelFileError
-from nsim.frontends.pt2 import refuse_program
+from nsim.frontends.pt2.archive import is_program
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
     """Content of a torch checkpoint: a dict of tensors and plain values, loaded with weights only.
 
     Raises ModelFileError, in one line, for a file that is missing, damaged, not torch's, or that holds
-    Python objects instead of tensors; UnsupportedOpError for a torch.export program.
+    Python objects instead of tensors.
     """
     import torch
 
@@ -25,7 +25,11 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
             if path.exists()
             else f"{path}: no such file, and no bundled model of that name"
         )
-    refuse_program(path)
+    if is_program(path):
+        raise ModelFileError(
+            f"{path}: a torch.export program, which is a model of its own and no file of weights; "
+            "give it as the model"
+        )
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:

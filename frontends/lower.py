@@ -43,19 +43,31 @@ def lower(module: nn.Module, image_shape: tuple[int, int, int], time_steps: int,
     for path, part in module.named_modules():
         if is_neuron(part):
             read_neuron(part, path)  # what cannot be played is refused before anything else is looked at
-    traced = roll_steps(trace(module.eval()), time_steps)
-    return _Lowering(traced, image_shape, time_steps, name).network()
+    return lower_graph(trace(module.eval()), image_shape, time_steps, name)
+
+
+def lower_graph(
+    traced: fx.GraphModule, image_shape: tuple[int, int, int], time_steps: int, name: str, batch: int = BATCH
+) -> Network:
+    """Lower a graph of layers, functions and neurons; ``batch``: images, where its sizes are written out."""
+    return _Lowering(roll_steps(traced, time_steps), image_shape, time_steps, name, batch).network()
 
 
 class _Lowering:
     """The walk over one graph; `lower` is its only user."""
 
     def __init__(
-        self, traced: fx.GraphModule, image_shape: tuple[int, int, int], time_steps: int, name: str
+        self,
+        traced: fx.GraphModule,
+        image_shape: tuple[int, int, int],
+        time_steps: int,
+        name: str,
+        batch: int,
     ) -> None:
         self.traced = traced
         self.modules = dict(traced.named_modules())
         self.image_shape = image_shape
+        self.batch = batch
         self.build = NetworkBuilder(name, time_steps)
         self.values: dict[fx.Node, Any] = {}
 
@@ -91,11 +103,11 @@ class _Lowering:
     def _input(self, node: fx.Node, is_image: bool) -> Value:
         if not is_image:
             self.build.kinds[node.name] = "time"
-            return Value(Ref(node.name), (("B",),), {"B": BATCH})
+            return Value(Ref(node.name), (("B",),), {"B": self.batch})
         self.build.populations.append(Population(node.name, "source", self.image_shape))
         self.build.kinds[node.name] = "source"
         c, h, w = self.image_shape
-        return Value(Ref(node.name), IMAGE_AXES, {"B": BATCH, "C": c, "H": h, "W": w})
+        return Value(Ref(node.name), IMAGE_AXES, {"B": self.batch, "C": c, "H": h, "W": w})
 
     def _output(self, returned: Any) -> str:
         value = self.values[returned] if isinstance(returned, fx.Node) else None

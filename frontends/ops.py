@@ -342,6 +342,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "div": _divide,
     "sigmoid": _elementwise("sigmoid"),
     "tanh": _elementwise("tanh"),
+    "silu": lambda low, node, value, inplace=False: _elementwise("swish")(low, node, value),
     "sum": _over_time("sum_over_time", "sum"),
     "mean": _over_time("mean_over_time", "mean"),
     "sum_steps": _sum_steps,

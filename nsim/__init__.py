@@ -50,8 +50,8 @@ def load(
     """Load a model file (a seed author's checkpoint or a bundle), or a model by name, bundled or random.
 
     Or anyone's: ``package.module:function`` makes the torch module, ``weights`` is a file with its state
-    dict, ``image`` the shape (C, H, W) it denoises, where the module does not say. Or a NIR file, ``dt`` the
-    seconds of its time step, where the file does not say.
+    dict, ``image`` the shape (C, H, W) it denoises, where the module does not say. Or a torch.export program,
+    or a NIR file, ``dt`` the seconds of its time step, where the file does not say.
 
     ``time_steps``: the SNN's T (default: the bundle's, or 4); ``v_threshold``: threshold of every neuron, or
     layer name to threshold, or as text, "1+neuron=0.997"; ``psp``: Spiking-Diffusion's codebook feature, by

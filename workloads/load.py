@@ -13,7 +13,9 @@ from nsim.errors import ModelFileError
 from nsim.frontends.load import read_checkpoint, sha256
 from nsim.frontends.lower import lower
 from nsim.frontends.model import Model
+from nsim.frontends.pt2.archive import is_program
 from nsim.frontends.thresholds import Thresholds, with_thresholds
+from nsim.workloads.load_program import load_program
 from nsim.workloads.samplers import DEFAULT_SAMPLER
 from nsim.workloads.samplers.analytic import read_statistics, statistics_file
 from nsim.workloads.sddpm import SDDPMConfig, SpikingUNet
@@ -71,6 +73,8 @@ def _load_file(path: Path, time_steps: int | None, psp: PSPKernel) -> Model:
     from nsim.workloads import load_spiking_diffusion as spiking_diffusion
     from nsim.workloads.load_lateral import is_lateral, load_lateral
 
+    if is_program(path):
+        return load_program(path, time_steps)
     content = read_checkpoint(path)
     if is_lateral(content):
         return load_lateral(path, content, time_steps)

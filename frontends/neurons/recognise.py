@@ -7,23 +7,19 @@ from typing import Any
 from nsim.errors import UnsupportedOpError
 from nsim.frontends.network import NeuronModel
 from nsim.frontends.neurons.dialect import Dialect, NeuronCall, refuse
+from nsim.frontends.neurons.measured import MEASURED
 from nsim.frontends.neurons.norse import NORSE
 from nsim.frontends.neurons.signed import SIGNED
 from nsim.frontends.neurons.sinabs import SINABS
 from nsim.frontends.neurons.snntorch import SNNTORCH
 from nsim.frontends.neurons.spikingjelly import SPIKINGJELLY
 
-DIALECTS = (SPIKINGJELLY, SNNTORCH, NORSE, SINABS, SIGNED)
+DIALECTS = (SPIKINGJELLY, SNNTORCH, NORSE, SINABS, SIGNED, MEASURED)
 
 
 def is_neuron(module: Any) -> bool:
     """True for a module that one of the dialects has an answer for, be it a refusal."""
     return _find(module) is not None
-
-
-def knows_class(name: str) -> bool:
-    """True for the name of a class that one of the dialects has an answer for."""
-    return any(dialect.known(name) for dialect in DIALECTS)
 
 
 def neuron_call(module: Any, path: str) -> NeuronCall:
@@ -60,7 +56,7 @@ def read_neuron(module: Any, path: str) -> NeuronModel:
 def _found(module: Any, path: str) -> tuple[Dialect, str]:
     found = _find(module)
     if found is None:
-        known = sorted({name for dialect in DIALECTS for name in dialect.readers})
+        known = sorted({name for d in DIALECTS if d is not MEASURED for name in d.readers})
         raise UnsupportedOpError(
             f"{path}: {type(module).__name__} is not a neuron nsim can read; known are {', '.join(known)}"
         )

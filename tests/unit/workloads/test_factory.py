@@ -150,38 +150,3 @@ def test_an_unsupported_module_names_itself_its_path_and_what_to_do() -> None:
 def test_weights_are_for_factories_only() -> None:
     with pytest.raises(ModelFileError, match=r"weights and image are for package\.module:function only"):
         nsim.load("sddpm-digits", weights="w.pt")
-
-
-def test_an_exported_program_is_refused_with_the_names_of_its_neurons(tmp_path: Path) -> None:
-    """torch.export's own archive of four neurons, and one without."""
-    import json
-    import zipfile
-
-    from torch import nn
-
-    from nsim.workloads.spiking import IFNode, LIFNode
-
-    path = tmp_path / "net.pt2"
-    spiking = nn.ModuleDict({"a": LIFNode(), "b": nn.Sequential(LIFNode(), IFNode(), LIFNode())})
-
-    class Net(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.parts = spiking
-
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            return self.parts["b"](self.parts["a"](x))
-
-    torch.export.save(torch.export.export(Net().eval(), (torch.zeros(2, 1, 1, 2, 2),)), path)
-    with pytest.raises(UnsupportedOpError) as error:
-        nsim.load(path)
-    assert str(error.value) == (
-        f"{path}: a torch.export program, in which neurons (parts.a (LIFNode), parts.b.0 (LIFNode), "
-        "parts.b.1 (IFNode), and 1 more) are arithmetic whose thresholds and resets cannot be told from "
-        "other numbers; give the module that was exported, package.module:function, and its state dict "
-        "(--weights FILE)"
-    )
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("net/models/model.json", json.dumps({"graph_module": {"graph": {"nodes": []}}}))
-    with pytest.raises(UnsupportedOpError, match=r"in which neurons \(none that nsim knows\) are arithmetic"):
-        nsim.load(path)
