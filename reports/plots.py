@@ -239,11 +239,18 @@ def operations(rows: pd.DataFrame, title: str) -> Figure:
     return figure
 
 
+def pictures(images: np.ndarray) -> np.ndarray:
+    """Images [N, C, H, W] as grey (C = 1) or RGB (C = 3) ones; other channels one below another, in grey."""
+    n, channels, height, width = images.shape
+    return images if channels in (1, 3) else images.reshape(n, 1, channels * height, width)
+
+
 def samples(images: np.ndarray, title: str) -> Figure:
-    """Show images [N, C, H, W] in a grid: grey (C = 1) or RGB (C = 3), in [-1, 1], clipped beyond."""
+    """Show images [N, C, H, W] in [-1, 1], clipped beyond, in a grid of `pictures`."""
     images = np.asarray(images)
-    if images.ndim != 4 or images.shape[1] not in (1, 3) or not images.size:
-        raise ValueError(f"images of shape {list(images.shape)}; expected [N, 1 or 3, H, W]")
+    if images.ndim != 4 or not images.size:
+        raise ValueError(f"images of shape {list(images.shape)}; expected [N, C, H, W]")
+    images = pictures(images)
     count, _, height, width = images.shape
     columns = SAMPLE_COLUMNS  # always, so that an image has one size on paper, however many there are
     rows = -(-count // columns)

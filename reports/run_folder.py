@@ -237,12 +237,14 @@ class RunFolder:
                 os.replace(self.path / f"{name}.part", self.path / name)
 
     def write_images(self, images: np.ndarray) -> None:
-        """Generated images [N, C, H, W] in [-1, 1]: as numbers, and one PNG each."""
+        """Generated images [N, C, H, W] in [-1, 1]: as numbers, and one PNG each, see `plots.pictures`."""
         from matplotlib.image import imsave
+
+        from nsim.reports.plots import pictures
 
         np.save(self.path / "images.npy", images)
         (self.path / "images").mkdir(exist_ok=True)
-        for i, image in enumerate(np.clip((images + 1.0) / 2.0, 0.0, 1.0)):
+        for i, image in enumerate(np.clip((pictures(images) + 1.0) / 2.0, 0.0, 1.0)):
             unsigned: Any = {"Software": None}  # or matplotlib writes its version into the file
             pixels = np.repeat(image, 3, axis=0) if len(image) == 1 else image
             imsave(self.path / "images" / f"{i:04d}.png", pixels.transpose(1, 2, 0), metadata=unsigned)

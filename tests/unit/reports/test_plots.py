@@ -323,9 +323,17 @@ def test_samples_are_shown_as_they_are(channels: int) -> None:
     assert (sheet[16] == 1).all() and (sheet[17:, 3 * 17 :] == 1).all()
 
 
-@pytest.mark.parametrize("shape", [(4, 2, 8, 8), (3, 8, 8), (0, 1, 8, 8)])
+def test_channels_that_are_no_colours_stand_one_below_another() -> None:
+    images = np.random.default_rng(4).uniform(-1.0, 1.0, (2, 2, 8, 8)).astype(np.float32)
+    (axes,) = plots.samples(images, TITLE).axes
+    sheet = np.asarray(axes.images[0].get_array()).squeeze()
+    np.testing.assert_allclose(sheet[:8, :8], (images[0, 0] + 1) / 2, atol=1e-6)
+    np.testing.assert_allclose(sheet[8:16, 9:17], (images[1, 1] + 1) / 2, atol=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(3, 8, 8), (0, 1, 8, 8)])
 def test_samples_of_another_shape_are_refused(shape: tuple[int, ...]) -> None:
-    message = f"images of shape {list(shape)}; expected [N, 1 or 3, H, W]"
+    message = f"images of shape {list(shape)}; expected [N, C, H, W]"
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         plots.samples(np.zeros(shape), TITLE)
 
