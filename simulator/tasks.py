@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 
 CHUNKS_PER_THREAD = 4
 Chunk = Callable[[int, int], object]
@@ -36,6 +36,14 @@ class Tasks:
                 work(first, min(count, first + size))
 
         helpers = [self._helpers.submit(take) for _ in range(self.threads - 1)]
-        take()
-        for helper in helpers:
-            helper.result()
+        try:
+            take()
+            for helper in helpers:
+                helper.result()
+        except (
+            BaseException
+        ):  # an error, or Ctrl-C: nobody begins another chunk, nor writes any more afterwards
+            for _ in firsts:
+                pass
+            wait(helpers)
+            raise

@@ -67,3 +67,23 @@ def test_rows_are_handed_on_once_and_complete(
     assert (times == 1).all()
     np.testing.assert_array_equal(seen, rows)
     assert target.any() == spikes.any()
+
+
+def test_after_an_error_no_chunk_is_begun_and_the_next_work_is_whole() -> None:
+    tasks, begun, lock = Tasks(2), [], Lock()
+
+    def fail(first: int, last: int) -> None:
+        with lock:
+            begun.append(first)
+        raise ValueError(f"piece {first}")
+
+    with pytest.raises(ValueError, match="piece"):
+        tasks.run(1000, fail, chunk=1)
+    assert len(begun) <= 2
+    done = np.zeros(1000, int)
+
+    def count(first: int, last: int) -> None:
+        done[first:last] += 1
+
+    tasks.run(1000, count, chunk=1)
+    assert (done == 1).all()
