@@ -40,10 +40,8 @@ class Tasks:
             take()
             for helper in helpers:
                 helper.result()
-        except (
-            BaseException
-        ):  # an error, or Ctrl-C: nobody begins another chunk, nor writes any more afterwards
-            for _ in firsts:
+        except BaseException:
+            for _ in firsts:  # after an error or Ctrl-C nobody begins another chunk, and none is left going
                 pass
             wait(helpers)
             raise
