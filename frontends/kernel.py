@@ -54,6 +54,11 @@ class Kernel:
         return self.weight is None
 
     @property
+    def is_elementwise(self) -> bool:
+        """True when every element of the source is that element of the target, and nothing else."""
+        return self.is_identity and self.upsample == 1
+
+    @property
     def size(self) -> tuple[int, int]:
         """Kernel height and width."""
         return (1, 1) if self.weight is None else (self.weight.shape[2], self.weight.shape[3])

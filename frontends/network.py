@@ -156,7 +156,7 @@ class Projection:
     def passes_unchanged(self) -> bool:
         """True when the contribution is what the source sends, element by element."""
         plain = self.scale is None and self.bias is None and self.step_factor is None and not self.shift
-        return plain and self.kernel.is_identity and self.kernel.upsample == 1
+        return plain and self.kernel.is_elementwise
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from nsim.simulator.projector import Items
@@ -45,6 +47,14 @@ class CallState:
         if name not in self._items:
             self._items[name] = Items(self.output_of(name), self.sends_spikes(name), self.largest.get(name))
         return self._items[name]
+
+    def neurons(
+        self, name: str, current: np.ndarray, room: Callable[..., np.ndarray]
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Room for the spikes, activity and potentials of a population that gets ``current``."""
+        self.spikes[name], self.active[name] = (room(current.shape, np.uint8) for _ in range(2))
+        self.potentials[name] = room(current.shape[1:], current.dtype)
+        return self.spikes[name], self.active[name], self.potentials[name]
 
 
 class Target:

@@ -63,6 +63,9 @@ class Engine:
         self._outgoing: dict[str, list[Projection]] = {}
         for projection in network.projections:
             self._outgoing.setdefault(projection.source, []).append(projection)
+        self._biases: dict[str, list[str]] = {}
+        for bias in network.biases:
+            self._biases.setdefault(bias.target, []).append(bias.host_op)
         self._readers = _readers(network)
         self._scalings: dict[int, tuple[np.ndarray | int, np.ndarray]] = {}
         self._blocks: dict[str, list[int]] = {}
@@ -217,9 +220,8 @@ class Engine:
         constant = np.zeros((len(state.times), population.shape[0]), self.sum_type)
         if population.bias is not None:
             constant += population.bias.astype(self.sum_type)
-        for bias in self.network.biases:
-            if bias.target == population.name:
-                constant += self._on_grid(state.values[bias.host_op], population)
+        for host_op in self._biases.get(population.name, ()):
+            constant += self._on_grid(state.values[host_op], population)
         return constant
 
     def _scratch(self, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
@@ -343,19 +345,16 @@ class Engine:
         """What updates neurons and lists their spikes: these are there when it has been done to all rows."""
         name, neuron = population.name, population.neuron
         assert neuron is not None
-        spikes, active = np.empty(current.shape, np.uint8), np.empty(current.shape, np.uint8)
-        potential = np.empty(current.shape[1:], self.sum_type)
-        state.spikes[name], state.active[name], state.potentials[name] = spikes, active, potential
-        update = neuron_update(neuron, population.unit, self.arithmetic, current, spikes, active, potential)
+        out = state.neurons(name, current, np.empty)
+        update = neuron_update(neuron, population.unit, self.arithmetic, current, *out)
         return [update] if neuron.signed else [update, *self._listings(name, state.items_of(name))]
 
     def _update_running(
         self, population: Population, neuron: NeuronModel, current: np.ndarray, state: CallState
     ) -> None:
         """The same at once for neurons with a gate, as if there were no time steps but those they run in."""
-        name, running = population.name, state.running[population.name]
-        spikes, active = np.zeros(current.shape, np.uint8), np.zeros(current.shape, np.uint8)
-        potential = np.empty(current.shape[1:], self.sum_type)
+        running = state.running[population.name]
+        spikes, active, potential = state.neurons(population.name, current, np.zeros)
         for image in range(current.shape[1]):
             steps, alone = np.flatnonzero(running[:, image]), slice(image, image + 1)
             played = tuple(np.ascontiguousarray(a[steps, alone]) for a in (current, spikes, active))
@@ -363,7 +362,6 @@ class Engine:
             update = neuron_update(neuron, population.unit, self.arithmetic, *arrays)
             state.tasks.run(current.shape[2], update)
             spikes[steps, alone], active[steps, alone] = played[1:]
-        state.spikes[name], state.active[name], state.potentials[name] = spikes, active, potential
 
     def _listings(self, name: str, spikes: Items) -> list[RowWork]:
         """What lists the spikes of a population for the projections that want lists."""

@@ -66,14 +66,11 @@ def add_rows(  # type: ignore[no-untyped-def]
         memory_type = ir.VectorType(context.get_value_type(element), lanes)
         item_type = ir.IntType(32) if paired else context.get_value_type(items.dtype)
 
-        def beside(address: Any, stride: Any, place: int) -> Any:
-            return builder.add(address, builder.mul(stride, ir.Constant(INT64, place)))
-
         at, items_at = [], []
         for place in several:
-            here = builder.inttoptr(beside(accumulator, total_apart, place), memory_type.as_pointer())
+            here = _beside(builder, accumulator, total_apart, place, memory_type)
             at += [builder.gep(here, [ir.Constant(INT64, k)]) for k in range(registers)]
-            items_at.append(builder.inttoptr(beside(first_item, item_apart, place), item_type.as_pointer()))
+            items_at.append(_beside(builder, first_item, item_apart, place, item_type))
         add = builder.fadd if is_float else builder.add
         if is_float:
             start = [builder.load(p, align=element_bytes) for p in at]
@@ -105,10 +102,7 @@ def add_rows(  # type: ignore[no-untyped-def]
             elif paired:
                 terms += _pair_products(builder, loaded, item, sum_type)
             else:
-                wide = builder.sext(item, sum_type.element) if item_bytes < narrow.bitwidth // 8 else item
-                factor = _broadcast(builder, wide, sum_type)
-                multiply = builder.fmul if is_float else builder.mul
-                terms += [multiply(factor, vector) for vector in loaded]
+                terms += _products(builder, loaded, item, sum_type, is_float)
         added = [add(total, term) for total, term in zip(sums, terms, strict=True)]
         following = builder.add(i, ir.Constant(INT64, 1))
         i.add_incoming(ir.Constant(INT64, 0), entry)
@@ -129,6 +123,20 @@ def add_rows(  # type: ignore[no-untyped-def]
         return context.get_dummy_value()
 
     return signature, codegen
+
+
+def _beside(builder: Any, address: Any, stride: Any, place: int, kind: Any) -> Any:
+    """Pointer to the ``place``-th of things of a ``kind`` that lie ``stride`` bytes apart."""
+    here = builder.add(address, builder.mul(stride, ir.Constant(INT64, place)))
+    return builder.inttoptr(here, kind.as_pointer())
+
+
+def _products(builder: Any, rows: list[Any], item: Any, sums: ir.VectorType, is_float: bool) -> list[Any]:
+    """Every row times ``item``, an integer widened to the sums' type."""
+    if not is_float and item.type.width < sums.element.width:
+        item = builder.sext(item, sums.element)
+    factor, multiply = _broadcast(builder, item, sums), builder.fmul if is_float else builder.mul
+    return [multiply(factor, row) for row in rows]
 
 
 def _broadcast(builder: Any, item: Any, vector: ir.VectorType) -> Any:
@@ -323,6 +331,33 @@ def add_values(
                     target[c] += _scaled(source[c], scale, c) + bias[c]
 
 
+@njit(nogil=True)
+def _add_sums(
+    total: np.ndarray,
+    first: int,
+    y_first: int,
+    y_last: int,
+    scale: np.ndarray | int,
+    bias: np.ndarray,
+    initial: np.ndarray,
+    current: np.ndarray,
+    first_channel: int,
+) -> None:
+    """Add the sums of target channels from ``first`` on to the rows of a task; see `project`."""
+    channels = min(total.shape[3], bias.shape[0] - first)
+    for n in range(current.shape[0]):
+        for oy in range(y_first, y_last):
+            for ox in range(current.shape[2]):
+                here = total[n, oy - y_first, ox]
+                # cut from the whole array: numba knows it to be contiguous, and makes vector code of the loop
+                target = current[n, oy, ox, first_channel + first : first_channel + first + channels]
+                own = bias[first : first + channels]
+                if len(initial):
+                    target[:] = initial[n, first : first + channels]
+                for c in range(channels):
+                    target[c] += _scaled(here[c], scale, first + c) + own[c]
+
+
 @njit(nogil=True, cache=True, error_model="numpy")
 def project(
     first_task: int,
@@ -429,15 +464,4 @@ def project(
                                         np.int64(count[s, n, y, x]),
                                     )
                                 ox += 1
-        first = b * tile_channels
-        channels = min(tile_channels, bias.shape[0] - first)
-        for n in range(n_all):
-            for oy in range(y_first, y_last):
-                for ox in range(out_width):
-                    here = total[n, oy - y_first, ox]
-                    target = current[n, oy, ox, first_channel + first : first_channel + first + channels]
-                    own = bias[first : first + channels]
-                    if len(initial):
-                        target[:] = initial[n, first : first + channels]
-                    for c in range(channels):
-                        target[c] += _scaled(here[c], scale, first + c) + own[c]
+        _add_sums(total, b * tile_channels, y_first, y_last, scale, bias, initial, current, first_channel)

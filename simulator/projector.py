@@ -115,7 +115,7 @@ class Projector:
         that completes them, which has them in its cache, and without waking another one.
         """
         initial = np.empty((0, kernel.c_out), target.dtype) if initial is None else initial
-        if kernel.is_identity and kernel.upsample == 1:
+        if kernel.is_elementwise:
             values, current = rows_of(source.values), rows_of(target)
 
             def add(a: int, b: int) -> None:
@@ -171,7 +171,7 @@ class Projector:
 
     def spike_block(self, kernel: Kernel, sums: np.dtype, source: Items) -> int | None:
         """Channels of the source blocks in which ``kernel`` wants spikes listed; None for no lists."""
-        if kernel.is_identity and kernel.upsample == 1:
+        if kernel.is_elementwise:
             return None
         return self.tiles(kernel, sums, _sent(kernel, sums, source)).block
 

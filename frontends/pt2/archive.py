@@ -40,8 +40,6 @@ DAMAGE = (
 """What Python raises at content that is not what it should be."""
 FLOATS = frozenset({6, 7, 8, 13})
 Shape = tuple[int, ...]
-
-
 PATH = re.compile(r"[\w.-]*")
 """What a name or a module path may be: torch.fx writes them into Python text, so no more is let in."""
 

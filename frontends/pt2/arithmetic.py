@@ -17,7 +17,6 @@ from nsim.errors import UnsupportedOpError
 from nsim.frontends.pt2.archive import FLOATS, Name, Node
 
 Array = np.ndarray
-Values = dict[str, Array]
 
 
 def number(value: float, exact: bool) -> Any:

@@ -23,7 +23,7 @@ def random_load(cores: int, packets: int, span: int, work: int, seed: int) -> Lo
     return Load(ready, source, rng.integers(0, cores, packets), rng.integers(0, work + 1, packets))
 
 
-def both(routers: Routers, tile: np.ndarray, load: Load) -> Delivery:
+def assert_as_in_simpy(routers: Routers, tile: np.ndarray, load: Load) -> Delivery:
     """The kernel's delivery, found equal to SimPy's in every part."""
     found = deliver(routers, tile, load)
     expected, _ = deliver_one_by_one(routers, tile, steps_of(load, len(tile)))
@@ -67,7 +67,7 @@ def test_every_packet_as_in_simpy(
     x, y, local = service
     routers = Routers(Mesh(width, height, x, y), local, buffer, cycle)
     tile = np.random.default_rng(seed).integers(0, width * height, cores)
-    both(routers, tile, random_load(cores, packets, span, work, seed))
+    assert_as_in_simpy(routers, tile, random_load(cores, packets, span, work, seed))
 
 
 ROW = Mesh(3, 1, 10, 10)
@@ -84,14 +84,16 @@ def test_alone_a_packet_takes_every_link_once_and_a_cycle_into_its_core() -> Non
     for source, target in np.ndindex(12, 12):
         (y, x), (to_y, to_x) = divmod(source, 4), divmod(target, 4)
         way = 41 * abs(to_x - x) + 65 * abs(to_y - y) + (21 if source == target else 1)
-        found = both(Routers(mesh, 21, 4, 1), np.arange(12), listed([(1000, source, target)], 7))
+        found = assert_as_in_simpy(
+            Routers(mesh, 21, 4, 1), np.arange(12), listed([(1000, source, target)], 7)
+        )
         assert found.arrival_ps.tolist() == [1000 + way]
         assert found.served_ps[target] == 1000 + way + 7
 
 
 def test_times_are_rounded_up_to_whole_cycles() -> None:
     """Ready at 1 ps: handed over at 4; two links of 10 ps take 12 each; the core's input a cycle."""
-    found = both(Routers(ROW, 1, 4, 4), np.arange(3), listed([(1, 0, 2)], 5))
+    found = assert_as_in_simpy(Routers(ROW, 1, 4, 4), np.arange(3), listed([(1, 0, 2)], 5))
     assert (found.handed_ps[0], found.arrival_ps[0], found.served_ps[2]) == (4, 4 + 24 + 4, 37)
 
 
@@ -102,12 +104,12 @@ def test_a_slow_core_holds_up_the_one_that_sends() -> None:
     behind moves up as a place becomes free, one cycle (1 ps) after it was left; the third waits in the
     core's buffer, the fourth in the router there, the fifth in the one before.
     """
-    found = both(Routers(ROW, 1, 1, 1), np.arange(3), listed([(0, 0, 2)] * 5, 100))
+    found = assert_as_in_simpy(Routers(ROW, 1, 1, 1), np.arange(3), listed([(0, 0, 2)] * 5, 100))
     assert found.served_ps[2] == 21 + 5 * 100
     assert found.arrival_ps.tolist() == [21, 32, 123, 223, 323]
     assert found.handed_ps[0] == 0 and found.stalled_ps[0] == found.last_handed_ps[0] - 4 > 0
     assert found.router_peak.max() == found.core_peak.max() == 1
-    deep = both(Routers(ROW, 1, 8, 1), np.arange(3), listed([(0, 0, 2)] * 5, 100))
+    deep = assert_as_in_simpy(Routers(ROW, 1, 8, 1), np.arange(3), listed([(0, 0, 2)] * 5, 100))
     assert deep.handed_ps.tolist() == [0, 1, 2, 3, 4] and not deep.stalled_ps.any()
     assert deep.arrival_ps.tolist() == [21, 31, 41, 51, 61]
 
@@ -116,7 +118,7 @@ def test_inputs_are_granted_in_turn() -> None:
     """Four inputs of tile 1 of three keep wanting core 1: from the west, the east, and its own two cores."""
     tile = np.array([0, 1, 1, 1, 2])
     packets = [(0, source, 1) for source in (0, 2, 3, 4) for _ in range(4)]
-    found = both(Routers(Mesh(3, 1, 1, 1), 1, 4, 1), tile, listed(packets, 1))
+    found = assert_as_in_simpy(Routers(Mesh(3, 1, 1, 1), 1, 4, 1), tile, listed(packets, 1))
     from_each = found.arrival_ps.reshape(4, 4)
     assert (np.sort(from_each.ravel()) == np.arange(1, 17)).all()  # a packet in every cycle
     assert (np.diff(from_each, axis=1) <= 4).all()  # and nobody waits for more than one turn of all

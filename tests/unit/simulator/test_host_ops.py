@@ -35,14 +35,14 @@ def on_maps(host_op: HostOp, *inputs: np.ndarray) -> np.ndarray:
     return np.moveaxis(found, -1, 2)
 
 
-def close(found: np.ndarray, expected: torch.Tensor) -> None:
+def assert_close(found: np.ndarray, expected: torch.Tensor) -> None:
     assert found.shape == tuple(expected.shape)
     np.testing.assert_allclose(found, expected.numpy(), rtol=1e-12, atol=1e-14)
 
 
 def test_embedding() -> None:
     table, t = rng.normal(size=(10, 4)), np.array([3, 0, 9])
-    close(
+    assert_close(
         evaluate(op("embedding", (4,), {"table": table}), [t], DTYPE),
         F.embedding(torch.from_numpy(t), torch.from_numpy(table)),
     )
@@ -55,13 +55,13 @@ def test_linear(biased: bool) -> None:
     expected = F.linear(
         torch.from_numpy(FEATURES), torch.from_numpy(weight), torch.from_numpy(bias) if biased else None
     )
-    close(evaluate(op("linear", (5,), params), [FEATURES], DTYPE), expected)
+    assert_close(evaluate(op("linear", (5,), params), [FEATURES], DTYPE), expected)
 
 
 def test_swish_and_sigmoid() -> None:
-    close(on_maps(op("swish", (3, 6, 5)), MAPS), F.silu(torch.from_numpy(MAPS)))
-    close(evaluate(op("swish", (7,)), [FEATURES], DTYPE), F.silu(torch.from_numpy(FEATURES)))
-    close(on_maps(op("sigmoid", (3, 6, 5)), MAPS), torch.sigmoid(torch.from_numpy(MAPS)))
+    assert_close(on_maps(op("swish", (3, 6, 5)), MAPS), F.silu(torch.from_numpy(MAPS)))
+    assert_close(evaluate(op("swish", (7,)), [FEATURES], DTYPE), F.silu(torch.from_numpy(FEATURES)))
+    assert_close(on_maps(op("sigmoid", (3, 6, 5)), MAPS), torch.sigmoid(torch.from_numpy(MAPS)))
 
 
 @pytest.mark.parametrize("biased", [True, False])
@@ -75,7 +75,7 @@ def test_convolution(biased: bool) -> None:
     network = Network("one conv", 4, "x", "t", "conv", (image,), (), (), (conv,))
     with torch.no_grad():
         expected = layer(torch.from_numpy(MAPS[0]))
-    close(Engine(network, "float64").call(MAPS[0], np.zeros(2, int)).eps, expected)
+    assert_close(Engine(network, "float64").call(MAPS[0], np.zeros(2, int)).eps, expected)
 
 
 def test_affine_is_batch_norm() -> None:
@@ -86,18 +86,18 @@ def test_affine_is_batch_norm() -> None:
     params = {"scale": scale, "bias": -norm.running_mean.numpy() * scale}
     with torch.no_grad():
         expected = norm(torch.from_numpy(MAPS).flatten(0, 1)).unflatten(0, (4, 2))
-    close(on_maps(op("affine", (3, 6, 5), params), MAPS), expected)
+    assert_close(on_maps(op("affine", (3, 6, 5), params), MAPS), expected)
 
 
 def test_add_multiply_scale_and_sum_over_time() -> None:
     other, shape = rng.normal(size=MAPS.shape), (3, 6, 5)
     a, b = torch.from_numpy(MAPS), torch.from_numpy(other)
-    close(on_maps(op("add", shape), MAPS, other), a + b)
-    close(on_maps(op("multiply", shape), MAPS, other), a * b)
+    assert_close(on_maps(op("add", shape), MAPS, other), a + b)
+    assert_close(on_maps(op("multiply", shape), MAPS, other), a * b)
     per_step = np.array([0.512, 0.64, 0.8, 1.0])
     expected = a * torch.from_numpy(per_step)[:, None, None, None, None]
-    close(on_maps(op("scale", shape, {"per_step": per_step}), MAPS), expected)
-    close(on_maps(op("sum_over_time", shape), MAPS), a.sum(0, keepdim=True))
+    assert_close(on_maps(op("scale", shape, {"per_step": per_step}), MAPS), expected)
+    assert_close(on_maps(op("sum_over_time", shape), MAPS), a.sum(0, keepdim=True))
 
 
 def test_answers_in_the_precision_asked_for() -> None:
