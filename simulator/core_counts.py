@@ -87,6 +87,12 @@ class CoreCounter:
                     path = _path(self.network, projection, group, grid)
                     paths[projection.source].append(path)
                     self._hearing.setdefault(name, []).append((projection.source, path))
+        steps, first_tick = self.network.time_steps, mapping.times.first_tick
+        # ticks in which a population runs, and its cores
+        self._window = {
+            name: (slice(first_tick[name], first_tick[name] + steps), grid.cores)
+            for name, grid in mapping.grids.items()
+        }
         self._senders = {
             p.name: _sender(mapping, mapping.grids[p.name], p.shape, paths[p.name])
             # the largest first: at the end threads wait for each other
@@ -111,7 +117,7 @@ class CoreCounter:
         for name in self._switched:  # neurons are done; read-out elements take part when they run
             if name in self._senders or name not in self.mapping.grids:
                 continue
-            ticks, cores = self._window(name)
+            ticks, cores = self._window[name]
             active = events["update_active"][:, ticks, cores]
             active[:] = self._neurons(name) * call.running[name].T[:, :, None]
             np.subtract(self._neurons(name), active, out=events["update_idle"][:, ticks, cores])
@@ -120,7 +126,7 @@ class CoreCounter:
     def _fire(self, name: str, call: Call, counts: np.ndarray) -> np.ndarray:
         """Count what a population's neurons do on their own cores; returns its spikes as `_hear` takes them:
         by unit, or all together where none that hears them tells channels apart."""
-        own = counts[:, :, *self._window(name)]
+        own = counts[:, :, *self._window[name]]
         idle, active = own[CORE_EVENTS.index("update_idle")], own[CORE_EVENTS.index("update_active")]
         sender = self._senders[name]
         sender.updated(call.active[name], active)
@@ -132,9 +138,9 @@ class CoreCounter:
         """Count what all spikes that a population gets are to its cores."""
         for source, path in self._hearing[name]:
             for event in (path.event, "packet_in"):
-                events[event][:, self._window(source)[0], path.grid.cores] = 0
+                events[event][:, self._window[source][0], path.grid.cores] = 0
         for source, path in self._hearing[name]:
-            ticks, _ = self._window(source)
+            ticks, _ = self._window[source]
             events[path.event][:, ticks, path.grid.cores] += path.fed.apply(spikes[source])
             if path.arrived is not None:
                 events["packet_in"][:, ticks, path.grid.cores] += path.arrived.apply(spikes[source])
@@ -148,7 +154,7 @@ class CoreCounter:
         counts, fresh = self._memory.lend("counts", shape, np.dtype(np.int64))
         events = dict(zip(CORE_EVENTS, counts, strict=True))
         for name in self.mapping.grids if fresh else ():
-            ticks, cores = self._window(name)
+            ticks, cores = self._window[name]
             events["update_idle"][:, :, cores] = self._neurons(name)
             if name not in self._senders:
                 events["update_active"][:, ticks, cores] = self._neurons(name)
@@ -198,11 +204,6 @@ class CoreCounter:
             products = attention.products(op, [call.spikes[name] for name in op.inputs])
             beside[op.name, "host_spike_product"] = int(products.sum())
         return beside
-
-    def _window(self, name: str) -> tuple[slice, slice]:
-        """Ticks in which a population runs, and its cores."""
-        first, grid = self.mapping.times.first_tick[name], self.mapping.grids[name]
-        return slice(first, first + self.network.time_steps), grid.cores
 
     def _neurons(self, name: str) -> np.ndarray:
         """Neurons on each core of a population."""

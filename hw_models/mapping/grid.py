@@ -44,12 +44,12 @@ class CoreGrid:
         """Number of segments along height, width and channels."""
         return (len(self.rows), len(self.columns), len(self.channels))
 
-    @property
+    @cached_property
     def size(self) -> int:
         """Number of cores."""
         return math.prod(self.shape) * len(self.parts)
 
-    @property
+    @cached_property
     def cores(self) -> slice:
         """The cores of the grid, among all."""
         return slice(self.first_core, self.first_core + self.size)
