@@ -23,6 +23,7 @@ class CallState:
         self.potentials: dict[str, np.ndarray] = {}
         self.currents: dict[str, np.ndarray] = {}
         self.largest: dict[str, int] = {}
+        self.narrow: dict[str, np.ndarray] = {}
         self.gates: dict[str, np.ndarray] = {}
         self.running: dict[str, np.ndarray] = {}
         self._items: dict[str, Items] = {}
@@ -45,7 +46,8 @@ class CallState:
             sent = np.where(running[..., None, None, None], values, values.dtype.type(0))
             return Items(sent, self.sends_spikes(name))
         if name not in self._items:
-            self._items[name] = Items(self.output_of(name), self.sends_spikes(name), self.largest.get(name))
+            known = self.largest.get(name), self.narrow.get(name)
+            self._items[name] = Items(self.output_of(name), self.sends_spikes(name), *known)
         return self._items[name]
 
     def neurons(
@@ -68,21 +70,16 @@ class Target:
         self.constant = constant
         self._waiting = [(0, current.shape[-1])]  # channels that nothing has been written to
 
-    def initial(self, channels: tuple[int, int]) -> np.ndarray | None:
-        """What the next projection into ``channels`` has to write first, [T * B, channels]; None if it is
-        there."""
+    def initial(self, channels: tuple[int, int]) -> np.ndarray:
+        """What the next projection into ``channels`` has to write first, [B, channels]; nothing, [0,
+        channels], if it is there."""
         first, last = channels
         span = next((s for s in self._waiting if s[0] <= first and last <= s[1]), None)
         if span is None:
             self.fill(channels)
-            return None
+            return np.empty((0, last - first), self.current.dtype)
         self._take(span, channels)
-        return np.concatenate([self.constant[:, first:last]] * len(self.current))
-
-    def fill_beside(self, channels: tuple[int, int]) -> None:
-        """`fill` what is not among ``channels``."""
-        self.fill((0, channels[0]))
-        self.fill((channels[1], self.current.shape[-1]))
+        return np.ascontiguousarray(self.constant[:, first:last])
 
     def fill(self, channels: tuple[int, int]) -> None:
         """Write the constant into those of ``channels`` that nothing has been written to."""

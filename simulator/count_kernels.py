@@ -6,24 +6,10 @@ count of its bits.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-from numba import njit, types
-from numba.extending import intrinsic
+from numba import njit
 
-from nsim.simulator.event_kernels import SPIKE_BLOCK, spiked_bits
-
-
-@intrinsic
-def _count_bits(typingctx, bits):  # type: ignore[no-untyped-def]
-    """Number of bits that are set."""
-    signature = types.uint64(types.uint64)
-
-    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        return builder.ctpop(args[0])
-
-    return signature, codegen
+from nsim.simulator.vector_code import SPIKE_BLOCK, count_bits, spiked_bits
 
 
 @njit(nogil=True, cache=True)
@@ -39,14 +25,14 @@ def count_by_unit(first: int, last: int, spikes: np.ndarray, edges: np.ndarray, 
         counts[p] = 0
         u = 0
         for base in range(0, whole, SPIKE_BLOCK):
-            bits: np.uint64 = spiked_bits(spikes[p, base:].ctypes.data)  # type: ignore[call-arg]
+            bits: np.uint64 = spiked_bits(spikes[p, base:].ctypes.data)
             done = 0
             while done < SPIKE_BLOCK:
                 end = min(edges[u + 1] - base, SPIKE_BLOCK)
                 here = bits >> np.uint64(done)
                 if end - done < SPIKE_BLOCK:
                     here &= (np.uint64(1) << np.uint64(end - done)) - np.uint64(1)
-                counts[p, u] += np.int32(_count_bits(here))
+                counts[p, u] += np.int32(count_bits(here))
                 done = end
                 if edges[u + 1] == base + done:
                     u += 1

@@ -7,18 +7,22 @@ spike: layers can be played one after the other, exactly, while their weights ar
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import numpy as np
 
 from nsim.errors import RunError
+from nsim.frontends.kernel import Kernel
 from nsim.frontends.network import HostOp, Network, NeuronModel, Population, Projection
-from nsim.simulator import host_ops
 from nsim.simulator.call import Call
 from nsim.simulator.call_state import CallState, Target
+from nsim.simulator.host_part import HostPart
 from nsim.simulator.integers import IntegerArithmetic
-from nsim.simulator.projector import Items, Projector, RowWork, largest_sum, rows_of
-from nsim.simulator.row_updates import clipping, in_turn, neuron_update
+from nsim.simulator.projector import Addition, Items, Projector, RowWork, in_turn, largest_sum, rows_of
+from nsim.simulator.row_updates import clipping, narrowing, neuron_update
 from nsim.simulator.tasks import Tasks
 
 Precision = Literal["float32", "float64", "int"]
@@ -59,6 +63,7 @@ class Engine:
         self.host_type = np.dtype(HOST_TYPES[precision])
         self._tasks = Tasks(threads)
         self._projector = Projector(self._tasks.threads)
+        self._host = HostPart(network, self._projector, self.host_type)
         self._memory = np.empty(0, self.sum_type)
         self._outgoing: dict[str, list[Projection]] = {}
         for projection in network.projections:
@@ -97,7 +102,7 @@ class Engine:
         state.values[network.image] = values if varying else values[None]
         for item in network.execution_order:
             if isinstance(item, HostOp):
-                self._host_op(item, state)
+                self._host.play(item, state)
             elif item.kind != "source":
                 self._population(item, state, keep_currents)
             elif item.host_op is not None:
@@ -116,37 +121,6 @@ class Engine:
             running=state.running,
             signs={k: _channels_first(v) for k, v in state.signs.items()},
         )
-
-    def _host_op(self, op: HostOp, state: CallState) -> None:
-        inputs = [self._host_input(name, op, state) for name in op.inputs]
-        if op.kind == "conv":
-            state.values[op.name] = self._host_convolution(op, inputs[0], state)
-        else:
-            state.values[op.name] = host_ops.evaluate(op, inputs, self.host_type)
-
-    def _host_input(self, name: str, op: HostOp, state: CallState) -> np.ndarray:
-        """Value of an input of a host op; what is constant over time is seen at each of its steps."""
-        if name == self.network.diffusion_time:
-            return state.times
-        value = state.output_of(name)
-        population = self.network.population_by_name.get(name)
-        if name in state.spikes:
-            value = value.astype(self.host_type)
-        elif population is not None and population.unit is not None:
-            value = value.astype(self.host_type) * self.host_type.type(population.unit)
-        if op.every_step and len(op.in_shape) == 3:
-            value = np.broadcast_to(value, (self.network.time_steps, *value.shape[1:]))
-        return value
-
-    def _host_convolution(self, op: HostOp, x: np.ndarray, state: CallState) -> np.ndarray:
-        kernel = op.kernel
-        assert kernel is not None
-        c_out, height, width = op.shape
-        out = np.zeros((*x.shape[:2], height, width, c_out), self.host_type)
-        one = np.ones(c_out, self.host_type)
-        bias = _vector(op.params.get("bias"), c_out, 0.0, self.host_type)
-        self._projector.apply(kernel, Items(x, False), one, bias, out, 0, state.tasks)
-        return out
 
     def _population(self, population: Population, state: CallState, keep: bool) -> None:
         c, h, w = population.shape
@@ -179,13 +153,16 @@ class Engine:
         looked_at = self.integer and self._may_overflow(population, target, state)
         whole_first = looked_at or running is not None
         incoming = self.network.incoming(population.name)
-        for projection in incoming:
-            is_last = projection is incoming[-1] and not whole_first
-            if is_last:
-                target.fill_beside(projection.target_channels)
-            self._project(projection, population, state, target, after if is_last else None)
-        if whole_first or not incoming:
-            target.fill((0, current.shape[-1]))
+        parts = [self._part(projection, population, state, target) for projection in incoming]
+        target.fill((0, current.shape[-1]))
+        works = [] if whole_first or after is None else [after]
+        # elementwise, it is added by whoever has completed the rows
+        while len(parts) > 1 and (by_rows := parts[-1].by_rows) is not None:
+            works.insert(0, by_rows)
+            parts.pop()
+        for i, part in enumerate(parts, 1):
+            part.run(in_turn(works) if works and i == len(parts) else None)
+        if whole_first or not parts:
             if looked_at:
                 self._check_range(population, current)
             if running is not None:
@@ -200,6 +177,9 @@ class Engine:
         if self.integer:
             clip, largest = clipping(current, self.arithmetic)
             works.insert(0, clip)
+            if any(not p.kernel.is_elementwise for p in self._outgoing.get(population.name, ())):
+                narrow = state.narrow[population.name] = np.empty(current.shape, np.int16)
+                works.append(narrowing(current, narrow))
         if population.gate is None:
             self._collect(population, target, state, in_turn(works) if works else None)
         else:
@@ -267,35 +247,33 @@ class Engine:
             return value
         return np.rint(value / self.host_type.type(population.current_unit)).astype(self.sum_type)
 
-    def _project(
-        self,
-        projection: Projection,
-        population: Population,
-        state: CallState,
-        target: Target,
-        after: RowWork | None,
-    ) -> None:
-        """Add one projection's contribution to the currents of ``population``, then do ``after``."""
+    def _part(
+        self, projection: Projection, population: Population, state: CallState, target: Target
+    ) -> _Part:
+        """One projection's contribution to the currents of ``population``."""
         kernel, channels = projection.kernel, projection.target_channels
-        source = state.items_of(projection.source, state.running.get(population.name))
-        current, first, tasks = target.current, channels[0], state.tasks
-        # What is constant over time is convolved once and added at every step.
-        steps = source.values.shape[0]
+        current, tasks = target.current, state.tasks
         if projection.step_factor is not None:
             target.fill(channels)
-            self._project_by_step(projection, projection.step_factor, state, current)
-        else:
-            scale, bias = self._scaling(projection)
-            if projection.shift is not None or (steps == len(current) and not self.integer):
-                initial = target.initial(channels)
-                self._projector.apply(kernel, source, scale, bias, current, first, tasks, initial, after)
-                return
-            target.fill(channels)
-            once = np.zeros((steps, *current.shape[1:4], kernel.c_out), self.host_type)
-            self._projector.apply(kernel, source, scale, bias, once, 0, tasks)
-            current[..., slice(*channels)] += self._on_grid(once, population)
-        if after is not None:
-            tasks.run(rows_of(current).shape[1], after)
+            return _Part(partial(self._project_by_step, projection, projection.step_factor, state, current))
+        source = state.items_of(projection.source, state.running.get(population.name))
+        scale, bias = self._scaling(projection)
+        steps = len(source.values)
+        if projection.shift is None and (self.integer or steps != len(current)):
+            # what is constant over time, or not in integers yet, is convolved apart
+            none = np.empty((0, kernel.c_out), self.host_type)
+            value = np.zeros((steps, *current.shape[1:4], kernel.c_out), self.host_type)
+            self._projector.apply(Addition(kernel, source, scale, bias, 0, none), value, tasks)
+            source = Items(self._on_grid(value, population), False)
+            kernel, scale, bias = Kernel(kernel.c_out), *self._unscaled(kernel.c_out)
+        addition = Addition(kernel, source, scale, bias, channels[0], target.initial(channels))
+        by_rows = addition.by_rows(current) if kernel.is_elementwise else None
+        return _Part(partial(self._projector.apply, addition, current, tasks), by_rows)
+
+    def _unscaled(self, channels: int) -> tuple[np.ndarray | int, np.ndarray]:
+        """The scaling that changes nothing."""
+        one = 0 if self.integer else np.ones(channels, self.sum_type)
+        return one, np.zeros(channels, self.sum_type)
 
     def _scaling(self, projection: Projection) -> tuple[np.ndarray | int, np.ndarray]:
         """What the sums of a projection are multiplied by (or shifted by, in integers) and its bias; kept."""
@@ -309,7 +287,12 @@ class Engine:
         return self._scalings[id(projection)]
 
     def _project_by_step(
-        self, projection: Projection, factor: np.ndarray, state: CallState, current: np.ndarray
+        self,
+        projection: Projection,
+        factor: np.ndarray,
+        state: CallState,
+        current: np.ndarray,
+        after: RowWork | None,
     ) -> None:
         """The same for weights with a factor per time step: one step after the other."""
         kernel, first = projection.kernel, projection.target_channels[0]
@@ -318,15 +301,17 @@ class Engine:
         for step, own in enumerate(factor):
             bias = None if projection.bias is None else projection.bias[step]
             seen = Items(values[min(step, len(values) - 1)][None], spiking)
-            self._projector.apply(
+            addition = Addition(
                 kernel,
                 seen,
                 (own * scale).astype(self.host_type),
                 _vector(bias, kernel.c_out, 0.0, self.host_type),
-                current[step][None],
                 first,
-                state.tasks,
+                np.empty((0, kernel.c_out), self.sum_type),
             )
+            self._projector.apply(addition, current[step][None], state.tasks)
+        if after is not None:
+            state.tasks.run(rows_of(current).shape[1], after)
 
     def _neurons(self, population: Population, neuron: NeuronModel, target: Target, state: CallState) -> None:
         """Play the neurons of a population through all time steps."""
@@ -370,6 +355,18 @@ class Engine:
             wanted = {self._projector.spike_block(kernel, self.sum_type, spikes) for kernel in kernels}
             self._blocks[name] = [block for block in wanted if block is not None]
         return [spikes.listing(block) for block in self._blocks[name]]
+
+
+@dataclass(frozen=True, eq=False)
+class _Part:
+    """A projection's contribution to the currents of a population.
+
+    ``run`` adds it, and does what it is given to all rows, to each as soon as it is complete; ``by_rows``
+    adds it to some rows, where that is possible.
+    """
+
+    run: Callable[[RowWork | None], None]
+    by_rows: RowWork | None = None
 
 
 def _readers(network: Network) -> dict[str, list[Population]]:

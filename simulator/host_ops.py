@@ -7,6 +7,9 @@ import numpy as np
 from nsim.frontends.network import HostOp
 from nsim.simulator import attention, router
 
+ELEMENTWISE = ("affine", "swish", "sigmoid", "tanh", "add", "multiply")
+"""Kinds that do the same to every element, or to every one of a channel."""
+
 
 def evaluate(op: HostOp, inputs: list[np.ndarray], dtype: np.dtype) -> np.ndarray:
     """Value of a host op, convolutions apart: the engine has a kernel for those.

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 from numba import njit
 
 from nsim.frontends.network import TAKES_BACK, NeuronModel
+from nsim.simulator.vector_code import line
 
 IF, LIF_DECAY_INPUT, LIF = 0, 1, 2
 """Codes of the three sub-threshold updates of NeuronModel."""
 
 
+@lru_cache(maxsize=4096)
 def kernel_parameters(neuron: NeuronModel, dtype: np.dtype) -> tuple[int, float, float, float, bool, float]:
     """A NeuronModel as `update_neurons` takes it: code, tau, threshold, v_reset, soft_reset, subtract.
 
@@ -60,17 +64,19 @@ def update_neurons(
     [R, W, C] out: the state after the last step. Active means that the state or the input was not zero.
     Arithmetic in the precision of ``current``.
     """
-    steps, _, width, channels = current.shape
+    steps, rows, width, channels = current.shape
     one = current.dtype.type
     threshold, reset, rest, tau_v = one(v_threshold), one(v_reset), one(v_reset), one(tau)
     taken = one(subtract)
     zero = one(0)
     for r in range(first_row, last_row):
         for x in range(width):
-            state = potential[r, x]  # one row at a time, so that the loops below become vector code
+            state = line(potential, (r * width + x) * channels, channels)  # so that loops become vector code
             state[:] = reset
             for t in range(steps):
-                inputs, fires, acts = current[t, r, x], spikes[t, r, x], active[t, r, x]
+                start = ((t * rows + r) * width + x) * channels
+                inputs, fires = line(current, start, channels), line(spikes, start, channels)
+                acts = line(active, start, channels)
                 for c in range(channels):
                     v = state[c]
                     i = inputs[c]
@@ -148,15 +154,17 @@ def update_integer_neurons(
     ``S = U >= threshold``; then 0, or U - subtract with ``soft_reset``. ``current`` and ``potential`` int32;
     V * kept and I * 2**fraction are worked in 64 bits.
     """
-    steps, _, width, channels = current.shape
+    steps, rows, width, channels = current.shape
     leaks = kept != 1 << decay_bits
     low = (1 << decay_bits) - 1
     for r in range(first_row, last_row):
         for x in range(width):
-            state = potential[r, x]
+            state = line(potential, (r * width + x) * channels, channels)
             state[:] = 0
             for t in range(steps):
-                inputs, fires, acts = current[t, r, x], spikes[t, r, x], active[t, r, x]
+                start = ((t * rows + r) * width + x) * channels
+                inputs, fires = line(current, start, channels), line(spikes, start, channels)
+                acts = line(active, start, channels)
                 for c in range(channels):
                     v = state[c]
                     i = inputs[c]
@@ -180,13 +188,12 @@ def saturate(first_row: int, last_row: int, limit: int, values: np.ndarray, larg
 
     ``largest`` int64 [R] out: the largest magnitude that is left in each.
     """
-    steps, _, width, channels = values.shape
+    steps, rows, width, channels = values.shape
     for r in range(first_row, last_row):
         top = np.int32(0)
         for t in range(steps):
-            for x in range(width):
-                row = values[t, r, x]
-                for c in range(channels):
-                    row[c] = min(max(row[c], -limit), limit)
-                    top = max(top, abs(row[c]))
+            row = line(values, (t * rows + r) * width * channels, width * channels)
+            for c in range(width * channels):
+                row[c] = min(max(row[c], -limit), limit)
+                top = max(top, abs(row[c]))
         largest[r] = top

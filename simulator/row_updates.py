@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 
@@ -18,16 +18,6 @@ from nsim.simulator.neuron_kernels import (
     update_signed_neurons,
 )
 from nsim.simulator.projector import RowWork, rows_of
-
-
-def in_turn(works: Sequence[RowWork]) -> RowWork:
-    """All of ``works`` on some rows, one after the other."""
-
-    def done(first: int, last: int) -> None:
-        for work in works:
-            work(first, last)
-
-    return done
 
 
 def neuron_update(
@@ -65,15 +55,21 @@ def _signed(
 def _integer(
     neuron: NeuronModel, unit: float, arithmetic: IntegerArithmetic, current: np.ndarray, *out: np.ndarray
 ) -> RowWork:
+    model = _integer_parameters(neuron, unit, arithmetic)
+    return lambda first, last: update_integer_neurons(first, last, current, *model, *out)
+
+
+@lru_cache(maxsize=4096)
+def _integer_parameters(
+    neuron: NeuronModel, unit: float, arithmetic: IntegerArithmetic
+) -> tuple[int, int, int, int, bool, int, int]:
+    """A NeuronModel as `update_integer_neurons` takes it, from ``fraction`` to ``limit``."""
     bits, fraction = arithmetic.decay_bits, arithmetic.unit_bits
     kept = round((1 << bits) * (1 - 1 / neuron.tau)) if neuron.tau else 1 << bits
     # inputs are whole units: a potential reaches a threshold when it is beyond the unit before it
     whole = ((integer_threshold(neuron, unit) - 1) << fraction) + 1
-    taken, limit = integer_reset(neuron, unit), arithmetic.limit
-    soft, subtract = taken is not None, (taken or 0) << fraction
-    return lambda first, last: update_integer_neurons(
-        first, last, current, fraction, kept, bits, whole, soft, subtract, limit, *out
-    )
+    taken = integer_reset(neuron, unit)
+    return fraction, kept, bits, whole, taken is not None, (taken or 0) << fraction, arithmetic.limit
 
 
 def clipping(values: np.ndarray, arithmetic: IntegerArithmetic) -> tuple[RowWork, np.ndarray]:
@@ -83,3 +79,9 @@ def clipping(values: np.ndarray, arithmetic: IntegerArithmetic) -> tuple[RowWork
     largest = np.zeros(rows.shape[1], np.int64)
     limit = arithmetic.limit >> arithmetic.unit_bits
     return lambda first, last: saturate(first, last, limit, rows, largest), largest
+
+
+def narrowing(values: np.ndarray, narrow: np.ndarray) -> RowWork:
+    """Copies integers [T, B, H, W, C] into 16 bits, whether they fit or not."""
+    wide, copies = rows_of(values), rows_of(narrow)
+    return lambda first, last: np.copyto(copies[:, first:last], wide[:, first:last], casting="unsafe")

@@ -8,26 +8,34 @@ from typing import Literal
 
 import numpy as np
 
-from nsim.simulator.event_kernels import MAX_VECTORS, SPIKE_BLOCK, VECTOR_BYTES
+from nsim.simulator.vector_code import MAX_VECTORS, SPIKE_BLOCK, VECTOR_BYTES
 
-Sent = Literal["spikes", "values", "pairs", "wide"]
-"""What a source sends: spikes, values, integer values of 16 bits taken two at a time, or (spikes or values)
-with sums of 64 bits."""
+Sent = Literal["spikes", "folded", "values", "pairs", "wide"]
+"""What a source sends: spikes, spikes to a folded kernel (see `nsim.simulator.taps`), values, integer values
+of 16 bits taken two at a time, or (spikes or values) with sums of 64 bits."""
 
-SOURCE_BLOCK = {"float32": 128, "float64": 64, "int8": 256, "int16": 128, "int32": 64, "int64": 32}
+SOURCE_BLOCK = {"float32": 128, "float64": 64, "int8": 128, "int16": 128, "int32": 64, "int64": 32}
 """Most source channels per weight tile, by the weights' type: a tile is at most 32 KiB."""
+JOINED_BLOCK = {"int8": 128, "int16": 64}
+"""The same where the taps of a row are worked off together: three of them are 48 KiB."""
+UNLIMITED = 1 << 62
+"""Rows that a register takes which cannot overflow."""
 
 
 @dataclass(frozen=True, eq=False)
 class Tiles:
     """Weights [target blocks, source blocks, kh, kw, source block, target block], padded with zeros.
 
-    ``register``: type in which rows are added; ``sums``: type of the sums.
+    ``register``: type in which rows are added, so ``most`` of them that it cannot overflow; ``sums``: type of
+    the sums. ``joined``: the taps of a kernel's row are worked off together, where their sources lie side by
+    side.
     """
 
     weights: np.ndarray
     register: np.dtype
     sums: np.dtype
+    most: int
+    joined: bool
 
     @property
     def block(self) -> int:
@@ -57,9 +65,9 @@ def tile_weights(weights: np.ndarray, groups: int, sums: np.dtype, sent: Sent) -
     c_out, per_group, kh, kw = weights.shape
     if sent == "wide":
         stored = register = sums = np.dtype(np.int64)
-        block = SOURCE_BLOCK["int64"]
+        block, most = SOURCE_BLOCK["int64"], UNLIMITED
     else:
-        stored, register, block = _formats(weights, sums, sent == "spikes")
+        stored, register, block, most = _formats(weights, sums, sent in ("spikes", "folded"))
     c_in = per_group * groups
     lanes = VECTOR_BYTES // register.itemsize
     vectors = next((v for v in (1, 2) if v * lanes >= c_out), MAX_VECTORS)
@@ -76,7 +84,7 @@ def tile_weights(weights: np.ndarray, groups: int, sums: np.dtype, sent: Sent) -
     if sent == "pairs":
         rows = tiles.reshape(-1, 2, tile)
         rows[...] = rows.swapaxes(1, 2).reshape(rows.shape)
-    return Tiles(tiles, register, sums)
+    return Tiles(tiles, register, sums, most, most < UNLIMITED)
 
 
 def aligned(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
@@ -87,13 +95,13 @@ def aligned(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
     return room[first : first + size].view(dtype).reshape(shape)
 
 
-def _formats(weights: np.ndarray, sums: np.dtype, listed: bool) -> tuple[np.dtype, np.dtype, int]:
-    """Type of the stored weights, type of the registers, source channels per tile."""
+def _formats(weights: np.ndarray, sums: np.dtype, listed: bool) -> tuple[np.dtype, np.dtype, int, int]:
+    """Type of the stored weights, type of the registers, source channels per tile, most rows per register."""
     if sums.kind == "f":
-        return sums, sums, SOURCE_BLOCK[sums.name]
+        return sums, sums, SOURCE_BLOCK[sums.name], UNLIMITED
     largest = max(1, int(np.abs(weights).max(initial=0)))
     stored = np.min_scalar_type(-largest - 1)
-    room = np.iinfo(np.int16).max // largest // SPIKE_BLOCK * SPIKE_BLOCK
-    if listed and stored.itemsize <= 2 and room:
-        return stored, np.dtype(np.int16), min(room, SOURCE_BLOCK[stored.name])
-    return stored, np.dtype(np.int32), min(SOURCE_BLOCK[stored.name], SOURCE_BLOCK["int16"])
+    most = np.iinfo(np.int16).max // largest
+    if listed and stored.itemsize <= 2 and most >= SPIKE_BLOCK:
+        return stored, np.dtype(np.int16), JOINED_BLOCK[stored.name], most
+    return stored, np.dtype(np.int32), SOURCE_BLOCK[stored.name], UNLIMITED

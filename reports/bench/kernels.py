@@ -10,15 +10,17 @@ from numba import njit
 
 from nsim.frontends.kernel import Kernel
 from nsim.reports.bench.measure import Measurement
-from nsim.simulator.event_kernels import add_rows
-from nsim.simulator.projector import Items, Projector
+from nsim.simulator.projector import Addition, Items, Projector
 from nsim.simulator.tasks import Tasks
 from nsim.simulator.tiles import tile_weights
+from nsim.simulator.vector_code import add_rows
 
 LAYERS = ((32, 128, 128), (16, 256, 256), (8, 512, 256), (4, 512, 256))
 """Side, source and target channels: 3x3 layers on the four resolutions of SDDPM's U-Net."""
 DENSITIES = (0.05, 0.15, 0.30)
 TIME_STEPS = 4
+INPUTS = 8
+"""Different spikes that take turns: the processor would learn the lengths of one map's lists."""
 REPEATS = 15
 ROOFLINE_ROWS, ROOFLINE_REPEATS = 96, 20_000
 
@@ -46,19 +48,21 @@ def _sums(kind: str) -> np.dtype:
 
 def _rate(kind: str, side: int, c_in: int, c_out: int, density: float) -> float:
     rng = np.random.default_rng(1)
-    spikes = (rng.random((TIME_STEPS, 1, side, side, c_in)) < density).astype(np.uint8)
+    spikes = (rng.random((INPUTS, TIME_STEPS, 1, side, side, c_in)) < density).astype(np.uint8)
     kernel = Kernel(c_out, _weights(kind, (c_out, c_in, 3, 3)), padding=(1, 1))
     current = np.zeros((TIME_STEPS, 1, side, side, c_out), _sums(kind))
     scale = 0 if kind == "int" else np.ones(c_out, np.float32)
-    bias, source = np.zeros(c_out, current.dtype), Items(spikes, True)
+    bias, nothing = np.zeros(c_out, current.dtype), np.empty((0, c_out), current.dtype)
+    additions = [Addition(kernel, Items(one, True), scale, bias, 0, nothing) for one in spikes]
     projector, tasks = Projector(1), Tasks(1)
     times = []
     for _ in range(REPEATS):
         start = time.thread_time()
-        projector.apply(kernel, source, scale, bias, current, 0, tasks)
+        for addition in additions:
+            projector.apply(addition, current, tasks)
         times.append(time.thread_time() - start)
     reach = kernel.reach(0, side, side).sum(axis=0)
-    taps = np.einsum("tbyx,y,x->", spikes.sum(axis=4, dtype=np.int64), reach, reach)
+    taps = np.einsum("itbyx,y,x->", spikes.sum(axis=5, dtype=np.int64), reach, reach)
     return float(taps) * c_out / min(times)
 
 
@@ -82,4 +86,4 @@ def _add_repeatedly(weights, rows, total, register, vectors, repeats):  # type: 
     for _ in range(repeats):
         first, count = rows.ctypes.data, np.int64(rows.size)
         sums = total.ctypes.data
-        add_rows(weights, rows, total, register, vectors, (0,), sums, tile, first, (0, 0), count)  # type: ignore[call-arg]
+        add_rows(weights, rows, total, register, vectors, (0,), sums, tile, first, (0, 0), count)

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nsim.frontends.kernel import Kernel
-from nsim.simulator.projector import Items, Projector
+from nsim.simulator.projector import Addition, Items, Projector
 from nsim.simulator.tasks import Tasks
 
 
@@ -63,7 +63,8 @@ def test_rows_are_handed_on_once_and_complete(
             seen[:, first:last] = rows[:, first:last]
 
     one, none = np.ones(channels, np.float32), np.zeros(channels, np.float32)
-    Projector(threads).apply(kernel, Items(spikes, True), one, none, target, 0, Tasks(threads), after=after)
+    addition = Addition(kernel, Items(spikes, True), one, none, 0, np.empty((0, channels), np.float32))
+    Projector(threads).apply(addition, target, Tasks(threads), after)
     assert (times == 1).all()
     np.testing.assert_array_equal(seen, rows)
     assert target.any() == spikes.any()
