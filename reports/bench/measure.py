@@ -47,14 +47,17 @@ class Measurement:
 def best_of(repeats: int, *works: Callable[[], object]) -> list[float]:
     """Shortest wall-clock time of each work in seconds; they take turns, so that noise meets all of them.
 
-    A pause between two lets the threads of the one before fall asleep: OpenMP's spin for a while.
+    Each finds caches and threads as it leaves them itself, not as another did: after a pause, in which the
+    threads of the one before fall asleep (OpenMP's spin for a while), it is done once before it is timed.
     """
     for work in works:
         work()
     best = [float("inf")] * len(works)
     for _ in range(repeats):
         for i, work in enumerate(works):
-            time.sleep(PAUSE_S if len(works) > 1 else 0.0)
+            if len(works) > 1:
+                time.sleep(PAUSE_S)
+                work()
             start = time.perf_counter()
             work()
             best[i] = min(best[i], time.perf_counter() - start)
