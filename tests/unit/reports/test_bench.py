@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import importlib.util
 import json
+from types import SimpleNamespace
 
 import pytest
 from typer.testing import CliRunner
 
 from nsim.cli import app
 from nsim.errors import BenchError
-from nsim.reports.bench import kernels, noc
+from nsim.reports.bench import kernels, measure, noc
 from nsim.reports.bench.command import BENCHMARKS, run_benchmarks
 from nsim.reports.bench.measure import Measurement, best_of
 
@@ -21,11 +22,19 @@ def test_ratio_above_one_means_better() -> None:
     assert Measurement("a", 6.0, "s", "them").ratio is None
 
 
-def test_works_take_turns_after_one_call_each_that_does_not_count() -> None:
-    calls: list[str] = []
-    times = best_of(2, lambda: calls.append("a"), lambda: calls.append("b"))
-    assert calls == ["a", "b", "a", "b", "a", "b"]
-    assert len(times) == 2 and all(0 < t < 1 for t in times)
+def test_works_take_turns_and_the_second_call_of_each_turn_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a clock that only work moves: 10 s where another was before it, 1 s where it was itself."""
+    calls, clock = [""], [0.0]
+    monkeypatch.setattr(measure, "time", SimpleNamespace(perf_counter=lambda: clock[0], sleep=lambda s: None))
+
+    def work(name: str) -> None:
+        clock[0] += 1 if calls[-1] == name else 10
+        calls.append(name)
+
+    assert best_of(2, lambda: work("a"), lambda: work("b")) == [1, 1]
+    assert "".join(calls) == "ab" + 2 * "aabb"
+    assert best_of(3, lambda: work("b")) == [1]
+    assert "".join(calls) == "ab" + 2 * "aabb" + 4 * "b"
 
 
 @pytest.mark.parametrize("name", ["noc_event_8x8", "noc_cycle_8x8"])
