@@ -156,7 +156,7 @@ class Engine:
         parts = [self._part(projection, population, state, target) for projection in incoming]
         target.fill((0, current.shape[-1]))
         works = [] if whole_first or after is None else [after]
-        # elementwise, it is added by whoever has completed the rows
+        # what is elementwise and comes last is added by whoever has completed the rows before it
         while len(parts) > 1 and (by_rows := parts[-1].by_rows) is not None:
             works.insert(0, by_rows)
             parts.pop()

@@ -71,10 +71,10 @@ class Items:
             if self.are_spikes:
                 tasks.run(rows_of(self.values).shape[1], self.listing(block))
             else:
-                sent_values = self.values
+                values = self.values
                 if sent == "pairs":
-                    sent_values = self.values.astype(np.int16) if self._narrow is None else self._narrow
-                self._lists[key] = block_values(sent_values.reshape(-1, *self.values.shape[2:]), block)
+                    values = values.astype(np.int16) if self._narrow is None else self._narrow
+                self._lists[key] = block_values(values.reshape(-1, *values.shape[2:]), block)
         return self._lists[key]
 
     def listing(self, block: int) -> RowWork:

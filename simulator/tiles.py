@@ -19,14 +19,14 @@ SOURCE_BLOCK = {"float32": 128, "float64": 64, "int8": 128, "int16": 128, "int32
 JOINED_BLOCK = {"int8": 128, "int16": 64}
 """The same where the taps of a row are worked off together: three of them are 48 KiB."""
 UNLIMITED = 1 << 62
-"""Rows that a register takes which cannot overflow."""
+"""How many rows may be added where a register cannot overflow."""
 
 
 @dataclass(frozen=True, eq=False)
 class Tiles:
     """Weights [target blocks, source blocks, kh, kw, source block, target block], padded with zeros.
 
-    ``register``: type in which rows are added, so ``most`` of them that it cannot overflow; ``sums``: type of
+    ``register``: type in which rows are added, at most ``most`` before it could overflow; ``sums``: type of
     the sums. ``joined``: the taps of a kernel's row are worked off together, where their sources lie side by
     side.
     """
